@@ -1,0 +1,5 @@
+//! The policy file: one configuration for every adapter.
+
+mod model;
+
+pub use model::*;
