@@ -1,7 +1,29 @@
 //! Tollgate's core: every policy decision, and no I/O, clock, randomness, environment or `async`.
+//!
+//! An adapter holds an `Arc<Gateway>`, calls [`Gateway::begin`] with each request's head and then does what the
+//! [`Step`] says until it is a [`Reply`]; the [`Exchange`] that comes with it lives as long as the body streams.
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod event;
+mod exchange;
+mod gateway;
+mod headers;
+mod peer;
+mod refusal;
+mod route;
+mod seed;
 mod time;
+mod timestamp;
+mod upstream;
+mod url;
 
+pub use event::{End, Event, EventId, OutboxStats};
+pub use exchange::{
+    Exchange, Forward, Outcome, Progress, Reply, ReplyBody, RequestBody, Sent, Step, Timeouts,
+};
+pub use gateway::{BuildError, Gateway, Options, Probe, Work};
+pub use peer::{Peer, Scheme};
+pub use refusal::Failure;
 pub use time::Now;
+pub use upstream::{Breaker, BreakerState, Endpoint, MAX_ENDPOINTS, Service};

@@ -1,0 +1,137 @@
+//! Events as CloudEvents 1.0 in the JSON format, written without an intermediate value: this runs once a request.
+
+use std::io::Write;
+
+use super::Event;
+use crate::timestamp;
+
+/// The CloudEvents `type` of an access event; its version changes when a field changes meaning or goes away.
+pub const API_EVENT_TYPE: &str = "dev.tollgate.api.v1";
+
+impl Event {
+    /// Appends the event as one JSON object without a line end.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let source = self.gateway.source();
+        out.extend_from_slice(br#"{"specversion":"1.0","id":""#);
+        out.extend_from_slice(&self.id().text());
+        out.extend_from_slice(br#"","source":"tollgate://"#);
+        escape(source.node.as_bytes(), out);
+        out.push(b'/');
+        number(self.lane.into(), out);
+        out.extend_from_slice(br#"","type":"dev.tollgate.api.v1","time":""#);
+        timestamp::write(self.started_us(), out);
+        out.extend_from_slice(br#"","datacontenttype":"application/json","bootepoch":""#);
+        number(source.boot_epoch, out);
+        out.extend_from_slice(br#"","sequence":""#);
+        number(self.sequence, out);
+        out.extend_from_slice(br#"","data":{"event_type":"api_request","service":"#);
+        string_or_null(self.service().map(|service| service.name().as_bytes()), out);
+        out.extend_from_slice(br#","path":"#);
+        string(self.path().as_bytes(), out);
+        out.extend_from_slice(br#","method":"#);
+        string(self.method().as_str().as_bytes(), out);
+        out.extend_from_slice(br#","status_code":"#);
+        number(self.status().into(), out);
+        out.extend_from_slice(br#","latency_us":"#);
+        number(self.latency_us, out);
+        out.extend_from_slice(br#","ip_address":""#);
+        // Writing into a vector cannot fail.
+        let _ = write!(out, "{}", self.client());
+        out.extend_from_slice(br#"","user_agent":"#);
+        string(self.user_agent(), out);
+        self.write_provenance(out);
+        out.extend_from_slice(b"}}");
+    }
+
+    fn write_provenance(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#","bytes":"#);
+        number(self.bytes, out);
+        out.extend_from_slice(br#","upstream_us":"#);
+        match self.upstream_us() {
+            Some(us) => number(us, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(br#","attempts":"#);
+        number(self.attempts().into(), out);
+        out.extend_from_slice(br#","end":"#);
+        string(self.end.as_str().as_bytes(), out);
+        out.extend_from_slice(br#","reason":"#);
+        string(self.reason().as_bytes(), out);
+        out.extend_from_slice(br#","rule":"#);
+        string_or_null(self.route().map(str::as_bytes), out);
+        out.extend_from_slice(br#","policy":"#);
+        string(self.gateway.policy().as_bytes(), out);
+    }
+}
+
+fn number(value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = value;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn string_or_null(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => string(value, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn string(value: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(value, out);
+    out.push(b'"');
+}
+
+/// JSON string contents (RFC 8259 §7); bytes that are not UTF-8 become U+FFFD.
+fn escape(value: &[u8], out: &mut Vec<u8>) {
+    if value
+        .iter()
+        .all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\'))
+    {
+        return out.extend_from_slice(value);
+    }
+    for character in String::from_utf8_lossy(value).chars() {
+        match character {
+            '"' => out.extend_from_slice(br#"\""#),
+            '\\' => out.extend_from_slice(br"\\"),
+            '\0'..='\x1f' | '\x7f' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
+            }
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_valid_json(value in prop::collection::vec(any::<u8>(), 0..64)) {
+            let mut out = Vec::new();
+            string(&value, &mut out);
+            let parsed: String = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(parsed, String::from_utf8_lossy(&value).into_owned());
+        }
+
+        #[test]
+        fn numbers_are_printed_exactly(value: u64) {
+            let mut out = Vec::new();
+            number(value, &mut out);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+    }
+}

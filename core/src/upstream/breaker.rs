@@ -1,0 +1,211 @@
+//! The circuit breaker of one service: closed, open, half-open.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::window::RollingWindow;
+use crate::Now;
+use crate::config::CircuitBreaker;
+
+const CALLS: usize = 0;
+const FAILURES: usize = 1;
+
+/// Opens when, over the rolling window, at least `minimum_calls` calls were recorded and the share of failures
+/// reached `failure_rate`; refuses for `open_for`; then lets `probes` calls through, which must all succeed to close
+/// it. One failed probe opens it again.
+#[derive(Debug)]
+pub struct Breaker {
+    rules: CircuitBreaker,
+    /// Mirrors `State::Closed`, so that the common case takes no lock.
+    closed: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+/// Leave for one call. It is given back by `Breaker::record` or `Breaker::release`; a probe's expires by time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    Call,
+    Probe { round: u64, slot: usize },
+}
+
+/// The breaker refuses calls for this many microseconds more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) retry_after_us: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    window: RollingWindow<2>,
+    /// Counts half-open rounds, so that a late answer of an earlier round changes nothing.
+    round: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Open {
+        until_us: u64,
+    },
+    HalfOpen {
+        /// When each running probe's permit expires; `None` is a free slot.
+        probes: Vec<Option<u64>>,
+        succeeded: u32,
+    },
+}
+
+impl Breaker {
+    pub(crate) fn new(rules: CircuitBreaker) -> Breaker {
+        let window = RollingWindow::new(rules.window);
+        let inner = Inner {
+            state: State::Closed,
+            window,
+            round: 0,
+        };
+        Breaker {
+            rules,
+            closed: AtomicBool::new(true),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    pub(crate) fn rules(&self) -> &CircuitBreaker {
+        &self.rules
+    }
+
+    /// As seen by a call at `now`: an open breaker whose time is up counts as half-open.
+    pub fn state(&self, now: Now) -> BreakerState {
+        match self.lock().state {
+            State::Closed => BreakerState::Closed,
+            State::Open { until_us } if now.mono_us < until_us => BreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(crate) fn admit(&self, now: Now) -> Result<Permit, Refused> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(Permit::Call);
+        }
+        let mut inner = self.lock();
+        if let State::Open { until_us } = inner.state {
+            if now.mono_us < until_us {
+                return Err(Refused {
+                    retry_after_us: until_us - now.mono_us,
+                });
+            }
+            inner.round += 1;
+            inner.state = State::HalfOpen {
+                probes: vec![None; self.rules.probes as usize],
+                succeeded: 0,
+            };
+        }
+        let round = inner.round;
+        let open_us = self.open_us();
+        match &mut inner.state {
+            State::Closed => Ok(Permit::Call),
+            State::HalfOpen { probes, succeeded } => {
+                let free = |probe: &Option<u64>| probe.is_none_or(|expires| expires <= now.mono_us);
+                let running = probes.iter().filter(|probe| !free(probe)).count() as u32;
+                let slot = probes.iter().position(free);
+                match slot {
+                    Some(slot) if running + *succeeded < self.rules.probes => {
+                        probes[slot] = Some(now.mono_us + open_us);
+                        Ok(Permit::Probe { round, slot })
+                    }
+                    _ => {
+                        let first = probes.iter().flatten().min().copied().unwrap_or(now.mono_us);
+                        Err(Refused {
+                            retry_after_us: first.saturating_sub(now.mono_us),
+                        })
+                    }
+                }
+            }
+            State::Open { .. } => unreachable!("an open breaker was refused or turned half-open above"),
+        }
+    }
+
+    /// Records how a call ended and gives its permit back.
+    pub(crate) fn record(&self, permit: Permit, failed: bool, now: Now) {
+        let mut inner = self.lock();
+        let current_round = inner.round;
+        match (permit, &mut inner.state) {
+            (Permit::Call, State::Closed) => {
+                inner.window.record(CALLS, now.mono_us);
+                if failed {
+                    self.count_failure(&mut inner, now);
+                }
+            }
+            (Permit::Probe { round, slot }, State::HalfOpen { probes, succeeded })
+                if round == current_round =>
+            {
+                probes[slot] = None;
+                if failed {
+                    inner.state = State::Open {
+                        until_us: now.mono_us + self.open_us(),
+                    };
+                    return;
+                }
+                *succeeded += 1;
+                if *succeeded >= self.rules.probes {
+                    inner.state = State::Closed;
+                    inner.window.clear();
+                    self.closed.store(true, Ordering::Release);
+                }
+            }
+            // An answer to a question of an earlier state says nothing about this one.
+            _ => {}
+        }
+    }
+
+    /// Records that a call already recorded as a success broke off later, in the body of its answer.
+    pub(crate) fn record_late_failure(&self, now: Now) {
+        let mut inner = self.lock();
+        if matches!(inner.state, State::Closed) {
+            self.count_failure(&mut inner, now);
+        }
+    }
+
+    /// Gives a permit back for a call that says nothing about the service: the client left, or no call was made.
+    pub(crate) fn release(&self, permit: Permit) {
+        let Permit::Probe { round, slot } = permit else {
+            return;
+        };
+        let mut inner = self.lock();
+        if round == inner.round
+            && let State::HalfOpen { probes, .. } = &mut inner.state
+        {
+            probes[slot] = None;
+        }
+    }
+
+    fn count_failure(&self, inner: &mut Inner, now: Now) {
+        inner.window.record(FAILURES, now.mono_us);
+        let [calls, failures] = inner.window.sums(now.mono_us);
+        let enough = calls >= self.rules.minimum_calls;
+        if enough && f64::from(failures) >= self.rules.failure_rate * f64::from(calls) {
+            inner.state = State::Open {
+                until_us: now.mono_us + self.open_us(),
+            };
+            self.closed.store(false, Ordering::Release);
+        }
+    }
+
+    fn open_us(&self) -> u64 {
+        self.rules.open_for.as_micros() as u64
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
