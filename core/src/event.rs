@@ -106,18 +106,13 @@ pub(crate) struct RequestText {
 
 impl RequestText {
     pub(crate) fn new(path: &str, headers: &HeaderMap) -> RequestText {
-        let user_agent = headers
-            .get(header::USER_AGENT)
-            .map_or(&[][..], |value| value.as_bytes());
+        let user_agent = headers.get(header::USER_AGENT).map_or(&[][..], |value| value.as_bytes());
         let path = &path.as_bytes()[..path.len().min(MAX_PATH_BYTES)];
         let user_agent = &user_agent[..user_agent.len().min(MAX_USER_AGENT_BYTES)];
         let mut bytes = Vec::with_capacity(path.len() + user_agent.len());
         bytes.extend_from_slice(path);
         bytes.extend_from_slice(user_agent);
-        RequestText {
-            bytes: bytes.into_boxed_slice(),
-            path_len: path.len() as u16,
-        }
+        RequestText { bytes: bytes.into_boxed_slice(), path_len: path.len() as u16 }
     }
 
     fn path(&self) -> &[u8] {
@@ -154,9 +149,7 @@ impl Event {
     }
 
     pub fn service(&self) -> Option<&Service> {
-        self.verdict
-            .service
-            .map(|index| &*self.gateway.services()[index as usize])
+        self.verdict.service.map(|index| &*self.gateway.services()[index as usize])
     }
 
     /// The path of the route that decided, as configured; `None` where the service as a whole or no rule did.

@@ -138,11 +138,7 @@ impl Forward {
         let state = &self.exchange.0;
         let rules = &state.service().rules.timeouts;
         let response = Duration::from_micros(state.course.deadline_us.saturating_sub(now.mono_us));
-        Timeouts {
-            connect: rules.connect.min(response),
-            response,
-            idle: rules.idle,
-        }
+        Timeouts { connect: rules.connect.min(response), response, idle: rules.idle }
     }
 
     /// Bytes of the request's body the adapter passes on before it ends the attempt with `Failure::BodyTooLarge`.
@@ -207,11 +203,7 @@ impl Exchange {
     }
 
     pub(crate) fn respond(self, head: response::Parts, body: ReplyBody) -> Step {
-        Step::Respond(Reply {
-            head,
-            body,
-            exchange: self,
-        })
+        Step::Respond(Reply { head, body, exchange: self })
     }
 
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> Step {
@@ -294,10 +286,7 @@ impl Exchange {
 
 impl State {
     pub(crate) fn service(&self) -> &Service {
-        let index = self
-            .verdict
-            .service
-            .expect("only a request with a service is forwarded");
+        let index = self.verdict.service.expect("only a request with a service is forwarded");
         &self.gateway.services()[index as usize]
     }
 
@@ -313,13 +302,7 @@ impl State {
         }
         self.release_attempt();
         self.leave();
-        let State {
-            gateway,
-            lane,
-            subject,
-            verdict,
-            ..
-        } = *self;
+        let State { gateway, lane, subject, verdict, .. } = *self;
         let outbox = gateway.outbox().clone();
         outbox.mint(lane, gateway, subject, verdict, end, bytes, now);
     }
@@ -329,17 +312,13 @@ impl Deref for Live {
     type Target = State;
 
     fn deref(&self) -> &State {
-        self.0
-            .as_ref()
-            .expect("the state is taken only by what consumes the exchange")
+        self.0.as_ref().expect("the state is taken only by what consumes the exchange")
     }
 }
 
 impl DerefMut for Live {
     fn deref_mut(&mut self) -> &mut State {
-        self.0
-            .as_mut()
-            .expect("the state is taken only by what consumes the exchange")
+        self.0.as_mut().expect("the state is taken only by what consumes the exchange")
     }
 }
 

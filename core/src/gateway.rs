@@ -76,24 +76,17 @@ impl Gateway {
             Arc::new(Service::new(rules.clone(), known, &mut last_endpoint_id))
         };
         let services = config.services.iter().map(service).collect();
-        let outbox = previous
-            .map(|previous| previous.outbox.clone())
-            .unwrap_or_else(|| {
-                let source = Source {
-                    node: options.node.into(),
-                    boot_epoch: options.boot_epoch,
-                };
-                Arc::new(Outbox::new(source, options.lanes, options.seed))
-            });
+        let outbox = previous.map(|previous| previous.outbox.clone()).unwrap_or_else(|| {
+            let source = Source { node: options.node.into(), boot_epoch: options.boot_epoch };
+            Arc::new(Outbox::new(source, options.lanes, options.seed))
+        });
         Ok(Arc::new(Gateway {
             generation: options.generation,
             policy: options.policy,
             router,
             services,
             outbox,
-            draining: previous
-                .map(|previous| previous.draining.clone())
-                .unwrap_or_default(),
+            draining: previous.map(|previous| previous.draining.clone()).unwrap_or_default(),
             last_endpoint_id,
             reserved_headers: reserved_headers(&config),
             config,
@@ -147,10 +140,7 @@ impl Gateway {
     }
 
     pub fn service(&self, name: &str) -> Option<&Service> {
-        self.services
-            .iter()
-            .find(|service| service.name() == name)
-            .map(|service| &**service)
+        self.services.iter().find(|service| service.name() == name).map(|service| &**service)
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -172,11 +162,7 @@ impl Gateway {
 
 /// Names that claims are forwarded under: a client that sends one is impersonating somebody.
 fn reserved_headers(config: &Config) -> Vec<HeaderName> {
-    let claims = config
-        .auth
-        .jwt
-        .iter()
-        .flat_map(|provider| &provider.forward_claims);
+    let claims = config.auth.jwt.iter().flat_map(|provider| &provider.forward_claims);
     let mut names: Vec<_> = claims.map(|(_, name)| name.clone()).collect();
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();

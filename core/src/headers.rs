@@ -90,10 +90,7 @@ pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// Comma-separated tokens over all values of one header.
 pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))
         .map(|token| token.trim_matches([' ', '\t']))
@@ -110,24 +107,13 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-    ] {
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
         headers.remove(name);
     }
 }
 
 fn remove_matching(headers: &mut HeaderMap, matches: impl Fn(&str) -> bool) {
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| matches(name.as_str()))
-        .cloned()
-        .collect();
+    let names: Vec<HeaderName> = headers.keys().filter(|name| matches(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
@@ -135,11 +121,7 @@ fn remove_matching(headers: &mut HeaderMap, matches: impl Fn(&str) -> bool) {
 
 /// HTTP/2 may split cookies into crumbs; HTTP/1.1 wants one field again (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }

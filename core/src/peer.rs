@@ -26,12 +26,7 @@ impl Peer {
     pub fn new(address: IpAddr, scheme: Scheme, lane: u16) -> Peer {
         let address = address.to_canonical();
         let text = HeaderValue::try_from(address.to_string()).expect("an address is visible ASCII");
-        Peer {
-            address,
-            text,
-            scheme,
-            lane,
-        }
+        Peer { address, text, scheme, lane }
     }
 
     pub fn address(&self) -> IpAddr {
@@ -68,9 +63,7 @@ impl crate::config::Cidr {
                 address.to_bits() & mask == network.to_bits() & mask
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.prefix_len))
-                    .unwrap_or(0);
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_len)).unwrap_or(0);
                 address.to_bits() & mask == network.to_bits() & mask
             }
             _ => false,
@@ -86,10 +79,8 @@ pub(crate) fn parse_forwarded(text: &str) -> Option<IpAddr> {
     }
     if let Some(bracketed) = text.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']')?;
-        let port_is_valid = port.is_empty()
-            || port
-                .strip_prefix(':')
-                .is_some_and(|port| port.parse::<u16>().is_ok());
+        let port_is_valid =
+            port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
         let address: Ipv6Addr = address.parse().ok()?;
         return port_is_valid.then_some(IpAddr::V6(address).to_canonical());
     }
@@ -105,11 +96,7 @@ mod tests {
     #[test]
     fn forwarded_addresses_parse_in_every_spelling_and_no_other() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(
-                parse_forwarded(text),
-                expected.map(|ip| ip.parse().unwrap()),
-                "{text}"
-            );
+            assert_eq!(parse_forwarded(text), expected.map(|ip| ip.parse().unwrap()), "{text}");
         };
         check("192.0.2.1", Some("192.0.2.1"));
         check(" 192.0.2.1:4711\t", Some("192.0.2.1"));
@@ -135,10 +122,7 @@ mod tests {
     #[test]
     fn a_cidr_contains_its_range_and_nothing_else() {
         let check = |network: &str, prefix_len, address: &str, expected| {
-            let cidr = Cidr {
-                network: network.parse().unwrap(),
-                prefix_len,
-            };
+            let cidr = Cidr { network: network.parse().unwrap(), prefix_len };
             assert_eq!(
                 cidr.contains(address.parse().unwrap()),
                 expected,

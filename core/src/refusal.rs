@@ -188,10 +188,7 @@ impl Refusal {
             let message = percent_encoded(&self.detail());
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert("grpc-status", HeaderValue::from(u16::from(self.grpc_status())));
-            headers.insert(
-                "grpc-message",
-                HeaderValue::try_from(message).expect("encoded to visible ASCII"),
-            );
+            headers.insert("grpc-message", HeaderValue::try_from(message).expect("encoded to visible ASCII"));
             return (head, Bytes::new());
         }
         head.status = self.status();
@@ -230,12 +227,11 @@ fn retry_after(seconds: u64, headers: &mut HeaderMap) {
 /// `grpc-message` as the gRPC protocol over HTTP/2 encodes it.
 fn percent_encoded(text: &str) -> String {
     use std::fmt::Write;
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut out, byte| {
-            match byte {
-                0x20..=0x7e if byte != b'%' => out.push(byte.into()),
-                _ => write!(out, "%{byte:02X}").expect("writing to a string cannot fail"),
-            }
-            out
-        })
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            0x20..=0x7e if byte != b'%' => out.push(byte.into()),
+            _ => write!(out, "%{byte:02X}").expect("writing to a string cannot fail"),
+        }
+        out
+    })
 }

@@ -19,11 +19,7 @@ impl Router {
     pub fn find(&self, _h: &str, p: &str, _m: &http::Method, _hs: &http::HeaderMap) -> Result<Match, Miss> {
         for (i, n) in self.0.iter().enumerate() {
             if p[1..].split('/').next() == Some(n) {
-                return Ok(Match {
-                    service: i as u32,
-                    route: None,
-                    strip: n.len() + 1,
-                });
+                return Ok(Match { service: i as u32, route: None, strip: n.len() + 1 });
             }
         }
         Err(Miss::NotFound)

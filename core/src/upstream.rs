@@ -46,15 +46,11 @@ pub(crate) enum Turned {
 impl Service {
     /// Builds a service, taking over from `previous` what its rules still name.
     pub(crate) fn new(rules: config::Service, previous: Option<&Service>, next_id: &mut u64) -> Service {
-        let endpoints: Vec<_> = rules
-            .endpoints
-            .iter()
-            .map(|address| endpoint(address, &rules, previous, next_id))
-            .collect();
+        let endpoints: Vec<_> =
+            rules.endpoints.iter().map(|address| endpoint(address, &rules, previous, next_id)).collect();
         let kept = previous.and_then(|previous| previous.breaker.clone());
         let breaker = rules.circuit_breaker.clone().map(|breaker| {
-            kept.filter(|kept| *kept.rules() == breaker)
-                .unwrap_or_else(|| Arc::new(Breaker::new(breaker)))
+            kept.filter(|kept| *kept.rules() == breaker).unwrap_or_else(|| Arc::new(Breaker::new(breaker)))
         });
         let weights = rules.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         Service {
@@ -62,9 +58,7 @@ impl Service {
             budget: RetryBudget::new(&rules.retries),
             breaker,
             endpoints,
-            in_flight: previous
-                .map(|previous| previous.in_flight.clone())
-                .unwrap_or_default(),
+            in_flight: previous.map(|previous| previous.in_flight.clone()).unwrap_or_default(),
             rules,
         }
     }
@@ -105,9 +99,7 @@ impl Service {
         };
         match breaker.admit(now) {
             Ok(permit) => Ok(Some(permit)),
-            Err(refused) => Err(Turned::CircuitOpen {
-                retry_after_us: refused.retry_after_us,
-            }),
+            Err(refused) => Err(Turned::CircuitOpen { retry_after_us: refused.retry_after_us }),
         }
     }
 
@@ -140,11 +132,7 @@ impl Service {
         if !self.endpoints[endpoint].record_failure(rules) {
             return;
         }
-        let ejected = self
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.is_ejected(now))
-            .count();
+        let ejected = self.endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count();
         let allowed = rules.max_share * self.endpoints.len() as f64;
         if (ejected + 1) as f64 <= allowed {
             self.endpoints[endpoint].eject(rules, now);
@@ -159,9 +147,7 @@ fn endpoint(
     next_id: &mut u64,
 ) -> Arc<Endpoint> {
     let known = previous.iter().flat_map(|previous| &previous.endpoints);
-    let kept = known
-        .clone()
-        .find(|endpoint| endpoint.is(address, &rules.tls, rules.protocol));
+    let kept = known.clone().find(|endpoint| endpoint.is(address, &rules.tls, rules.protocol));
     if let Some(kept) = kept {
         if rules.health_check.is_none() {
             kept.forget_checks();
@@ -169,10 +155,5 @@ fn endpoint(
         return kept.clone();
     }
     *next_id += 1;
-    Arc::new(Endpoint::new(
-        *next_id,
-        address.clone(),
-        rules.tls.clone(),
-        rules.protocol,
-    ))
+    Arc::new(Endpoint::new(*next_id, address.clone(), rules.tls.clone(), rules.protocol))
 }

@@ -257,12 +257,7 @@ pub struct JwtProvider {
 pub enum KeySource {
     Secret(Vec<u8>),
     PublicKeyPem(String),
-    Jwks {
-        url: String,
-        refresh: Duration,
-        stale_for: Duration,
-        cooldown: Duration,
-    },
+    Jwks { url: String, refresh: Duration, stale_for: Duration, cooldown: Duration },
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -94,10 +94,7 @@ fn string(value: &[u8], out: &mut Vec<u8>) {
 
 /// JSON string contents (RFC 8259 §7); bytes that are not UTF-8 become U+FFFD.
 fn escape(value: &[u8], out: &mut Vec<u8>) {
-    if value
-        .iter()
-        .all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\'))
-    {
+    if value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\')) {
         return out.extend_from_slice(value);
     }
     for character in String::from_utf8_lossy(value).chars() {

@@ -67,9 +67,7 @@ pub(crate) fn traceparent(id: EventId, seed: &mut Seed) -> [u8; 55] {
 /// Whether a `traceparent` is one that may be passed on (W3C Trace Context §3.2.2).
 pub(crate) fn is_traceparent(value: &[u8]) -> bool {
     let hex = |range: std::ops::Range<usize>| {
-        value[range]
-            .iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        value[range].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let zero = |range: std::ops::Range<usize>| value[range].iter().all(|byte| *byte == b'0');
     if value.len() < 55 || !(hex(0..2) && hex(3..35) && hex(36..52) && hex(53..55)) {
@@ -90,10 +88,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_uuid_of_version_7() {
-        let now = Now {
-            wall_us: 0x0192_3456_789a * 1_000 + 999,
-            mono_us: 0,
-        };
+        let now = Now { wall_us: 0x0192_3456_789a * 1_000 + 999, mono_us: 0 };
         let id = EventId::new(now, &mut Seed::new(1)).to_string();
         assert_eq!(id.len(), 36);
         assert_eq!(&id[..15], "01923456-789a-7");
@@ -103,17 +98,8 @@ mod tests {
     #[test]
     fn ids_sort_by_time() {
         let mut seed = Seed::new(2);
-        let ids: Vec<_> = (0..100)
-            .map(|ms| {
-                EventId::new(
-                    Now {
-                        wall_us: ms * 1_000,
-                        mono_us: 0,
-                    },
-                    &mut seed,
-                )
-            })
-            .collect();
+        let ids: Vec<_> =
+            (0..100).map(|ms| EventId::new(Now { wall_us: ms * 1_000, mono_us: 0 }, &mut seed)).collect();
         assert!(ids.is_sorted());
     }
 

@@ -69,10 +69,7 @@ impl Outbox {
             };
             Lane(Mutex::new(inner))
         };
-        Outbox {
-            source,
-            lanes: (0..lanes.max(1)).map(lane).collect(),
-        }
+        Outbox { source, lanes: (0..lanes.max(1)).map(lane).collect() }
     }
 
     pub(crate) fn draw(&self, lane: usize, with_traceparent: bool, now: Now) -> Drawn {
@@ -80,11 +77,7 @@ impl Outbox {
         inner.latest = now;
         let id = EventId::new(now, &mut inner.seed);
         let traceparent = with_traceparent.then(|| super::id::traceparent(id, &mut inner.seed));
-        Drawn {
-            id,
-            traceparent,
-            random: inner.seed.draw(),
-        }
+        Drawn { id, traceparent, random: inner.seed.draw() }
     }
 
     /// Mints the event of an exchange that ended; at `None` the end is now, as far as the lane knows.
@@ -109,16 +102,7 @@ impl Outbox {
         let latency_us = now.mono_us.saturating_sub(subject.started.mono_us);
         let sequence = inner.sequence;
         let lane = (lane % self.lanes.len()) as u16;
-        inner.queue.push_back(Event {
-            gateway,
-            subject,
-            verdict,
-            end,
-            latency_us,
-            bytes,
-            lane,
-            sequence,
-        });
+        inner.queue.push_back(Event { gateway, subject, verdict, end, latency_us, bytes, lane, sequence });
     }
 
     pub(crate) fn drain(&self, lane: usize, into: &mut Vec<Event>) {
@@ -127,17 +111,10 @@ impl Outbox {
 
     pub(crate) fn stats(&self, lane: usize) -> OutboxStats {
         let inner = self.lock(lane);
-        OutboxStats {
-            minted: inner.sequence,
-            dropped: inner.dropped,
-            waiting: inner.queue.len(),
-        }
+        OutboxStats { minted: inner.sequence, dropped: inner.dropped, waiting: inner.queue.len() }
     }
 
     fn lock(&self, lane: usize) -> MutexGuard<'_, Inner> {
-        self.lanes[lane % self.lanes.len()]
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lanes[lane % self.lanes.len()].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

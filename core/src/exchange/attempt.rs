@@ -40,26 +40,16 @@ struct Attempt {
 
 /// Whether another endpoint may do better than this answer.
 pub(super) fn is_retriable(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-    )
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 impl State {
     pub(super) fn endpoint(&self) -> usize {
-        self.course
-            .attempt
-            .as_ref()
-            .expect("a request is forwarded only within an attempt")
-            .endpoint
+        self.course.attempt.as_ref().expect("a request is forwarded only within an attempt").endpoint
     }
 
     pub(super) fn backoff(&self) -> Duration {
-        self.course
-            .attempt
-            .as_ref()
-            .map_or(Duration::ZERO, |attempt| attempt.backoff)
+        self.course.attempt.as_ref().map_or(Duration::ZERO, |attempt| attempt.backoff)
     }
 
     /// Takes a place at the service, a permit of its breaker and an endpoint, in this order.
@@ -82,28 +72,15 @@ impl State {
         let service = self.service();
         let permit = service.permit(now)?;
         let random = mix(self.course.random.wrapping_add(u64::from(self.verdict.attempts)));
-        let choice = Choice {
-            tried: self.course.tried,
-            key: self.course.key,
-            random,
-            now,
-        };
+        let choice = Choice { tried: self.course.tried, key: self.course.key, random, now };
         let endpoint = service.balancer.choose(&service.endpoints, &choice);
         service.endpoints[endpoint].enter();
         let again = self.course.tried.contains(endpoint);
-        let backoff = if again {
-            backoff(self.verdict.attempts, random)
-        } else {
-            Duration::ZERO
-        };
+        let backoff = if again { backoff(self.verdict.attempts, random) } else { Duration::ZERO };
         self.course.tried.insert(endpoint);
         self.verdict.attempts += 1;
-        self.course.attempt = Some(Attempt {
-            endpoint,
-            permit: Some(permit),
-            started_us: now.mono_us,
-            backoff,
-        });
+        self.course.attempt =
+            Some(Attempt { endpoint, permit: Some(permit), started_us: now.mono_us, backoff });
         Ok(())
     }
 
@@ -120,11 +97,7 @@ impl State {
 
     /// A request that was answered has been sent: only what had no body is there to be sent again.
     pub(super) fn progress_with_response(&self) -> Progress {
-        if self.body == RequestBody::Empty {
-            Progress::Replayable
-        } else {
-            Progress::Consumed
-        }
+        if self.body == RequestBody::Empty { Progress::Replayable } else { Progress::Consumed }
     }
 
     pub(super) fn note_head(&mut self, now: Now) {

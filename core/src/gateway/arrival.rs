@@ -104,10 +104,7 @@ impl Arrival<'_> {
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(Refusal::NotImplemented.into());
         }
-        let found = self
-            .gateway
-            .router
-            .find(target.host(), target.path(), &head.method, &head.headers);
+        let found = self.gateway.router.find(target.host(), target.path(), &head.method, &head.headers);
         let found = found.map_err(|miss| match miss {
             Miss::NotFound => Refusal::NotFound,
             Miss::MethodNotAllowed { allow } => Refusal::MethodNotAllowed { allow },
@@ -116,35 +113,24 @@ impl Arrival<'_> {
         exchange.verdict.route = found.route;
         let service = &self.gateway.services[found.service as usize];
         let route = found.route.map(|route| &service.rules.routes[route as usize]);
-        let timeout = route
-            .and_then(|route| route.timeout)
-            .unwrap_or(service.rules.timeouts.response);
+        let timeout = route.and_then(|route| route.timeout).unwrap_or(service.rules.timeouts.response);
         exchange.course.deadline_us = now.mono_us.saturating_add(timeout.as_micros() as u64);
-        exchange.course.retries_left = route
-            .and_then(|route| route.retries)
-            .unwrap_or(service.rules.retries.attempts);
+        exchange.course.retries_left =
+            route.and_then(|route| route.retries).unwrap_or(service.rules.retries.attempts);
         exchange.course.key = self.hash_key(&service.rules.load_balancer, exchange, head, &target);
         exchange.plan = Plan::new(&target, &found, route, head);
         Ok(())
     }
 
     fn check_size(&self, head: &request::Parts) -> Result<(), Refusal> {
-        let ServerLimits {
-            body_bytes,
-            header_bytes,
-            headers,
-            target_bytes,
-            connections: _,
-        } = self.gateway.config.server.limits;
+        let ServerLimits { body_bytes, header_bytes, headers, target_bytes, connections: _ } =
+            self.gateway.config.server.limits;
         let target = head.uri.path().len() + head.uri.query().map_or(0, |query| query.len() + 1);
         if target > target_bytes as usize {
             return Err(Refusal::TargetTooLong);
         }
         // Field lines as HTTP/1.1 writes them: `name: value\r\n`.
-        let fields = head
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         if head.headers.len() > headers as usize || fields.sum::<usize>() > header_bytes as usize {
             return Err(Refusal::HeadersTooLarge);
         }
@@ -165,10 +151,7 @@ impl Arrival<'_> {
         };
         match *method {
             Method::GET | Method::HEAD => Err(Stop::Own(answer.0, answer.1)),
-            _ => Err(Refusal::MethodNotAllowed {
-                allow: "GET, HEAD".to_owned(),
-            }
-            .into()),
+            _ => Err(Refusal::MethodNotAllowed { allow: "GET, HEAD".to_owned() }.into()),
         }
     }
 
@@ -189,10 +172,9 @@ impl Arrival<'_> {
         };
         match key {
             HashKey::Path => upstream::hash(target.path().as_bytes()),
-            HashKey::Header(name) => head
-                .headers
-                .get(name)
-                .map_or(0, |value| upstream::hash(value.as_bytes())),
+            HashKey::Header(name) => {
+                head.headers.get(name).map_or(0, |value| upstream::hash(value.as_bytes()))
+            }
             HashKey::ClientAddress => upstream::hash(exchange.subject.client.to_string().as_bytes()),
         }
     }
@@ -210,17 +192,10 @@ impl Arrival<'_> {
         let survey = Survey::of(headers, reserved);
         headers::clean_request(headers, survey, self.trusted, reserved);
         let host = exchange.plan.host();
-        Forwarding {
-            peer: self.peer,
-            trusted: self.trusted,
-            host,
-        }
-        .apply(headers);
+        Forwarding { peer: self.peer, trusted: self.trusted, host }.apply(headers);
         headers::append_via(headers, head.version);
         let keeps_id = self.trusted
-            && headers
-                .get(&REQUEST_ID)
-                .is_some_and(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES);
+            && headers.get(&REQUEST_ID).is_some_and(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES);
         if !keeps_id {
             headers.insert(REQUEST_ID, request_id(id));
         }
@@ -237,10 +212,8 @@ impl Exchange {
     fn answer(mut self, status: StatusCode, body: &'static str) -> Step {
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = status;
-        head.headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        head.headers
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let verdict = &mut self.state().verdict;
         (verdict.status, verdict.reason) = (status.as_u16(), "own_endpoint");
         self.respond(head, ReplyBody::Core(Bytes::from_static(body.as_bytes())))
@@ -261,13 +234,8 @@ fn ascii(text: &[u8]) -> HeaderValue {
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .map_or(&[][..], |value| value.as_bytes());
-    matches!(
-        kind.strip_prefix(b"application/grpc"),
-        Some([] | [b'+' | b';', ..])
-    )
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    matches!(kind.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
 }
 
 impl From<Refusal> for Stop {

@@ -31,10 +31,7 @@ pub struct Probe {
 
 impl Work {
     pub(super) fn due(gateway: &Arc<Gateway>, now: Now) -> Work {
-        let mut work = Work {
-            probes: Vec::new(),
-            next_deadline_us: now.mono_us + IDLE_US,
-        };
+        let mut work = Work { probes: Vec::new(), next_deadline_us: now.mono_us + IDLE_US };
         for service in &gateway.services {
             let Some(rules) = &service.rules.health_check else {
                 continue;
@@ -43,10 +40,7 @@ impl Work {
                 let (due, next_us) = endpoint.claim_check(rules, now);
                 work.next_deadline_us = work.next_deadline_us.min(next_us);
                 if due {
-                    work.probes.push(Probe {
-                        service: service.clone(),
-                        endpoint: index,
-                    });
+                    work.probes.push(Probe { service: service.clone(), endpoint: index });
                 }
             }
         }
@@ -61,11 +55,7 @@ impl Probe {
 
     /// With the endpoint's base path before it.
     pub fn path(&self) -> String {
-        format!(
-            "{}{}",
-            self.service.rules.endpoints[self.endpoint].base_path,
-            self.rules().path
-        )
+        format!("{}{}", self.service.rules.endpoints[self.endpoint].base_path, self.rules().path)
     }
 
     pub fn timeout(&self) -> Duration {
@@ -79,10 +69,6 @@ impl Probe {
     }
 
     fn rules(&self) -> &HealthCheck {
-        self.service
-            .rules
-            .health_check
-            .as_ref()
-            .expect("only a service with health checks is probed")
+        self.service.rules.health_check.as_ref().expect("only a service with health checks is probed")
     }
 }

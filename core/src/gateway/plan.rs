@@ -68,10 +68,7 @@ impl Plan {
     /// Addresses the head to one endpoint of the service.
     pub(crate) fn address(&self, head: &mut request::Parts, service: &Service, index: usize) {
         let endpoint = &service.endpoints[index];
-        let target = self
-            .target
-            .clone()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = self.target.clone().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let target = rewrite::under(&service.rules.endpoints[index].base_path, target);
         let host = match &service.rules.host_header {
             HostHeader::Upstream => Some(endpoint.authority()),

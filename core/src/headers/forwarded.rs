@@ -30,13 +30,8 @@ pub(super) fn is_forwarding(name: &str) -> bool {
                 "x-remote-user",
                 "x-host",
             ];
-            const PREFIXES: [&str; 5] = [
-                "x-forwarded",
-                "x-auth-request-",
-                "x-authenticated-",
-                "x-envoy-",
-                "x-tollgate-",
-            ];
+            const PREFIXES: [&str; 5] =
+                ["x-forwarded", "x-auth-request-", "x-authenticated-", "x-envoy-", "x-tollgate-"];
             EXACT.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         }
         Some(b'f') => matches!(name, "forwarded" | "forwarded-for" | "fastly-client-ip"),
@@ -55,11 +50,8 @@ pub(crate) fn client_address(peer: &Peer, headers: &HeaderMap, trusted: &[Cidr])
     if !is_trusted(client) {
         return client;
     }
-    let values: Vec<&str> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .map(|value| value.to_str().unwrap_or("?"))
-        .collect();
+    let values: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?")).collect();
     let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
     for hop in hops.take(MAX_FORWARDED_HOPS) {
         let Some(address) = parse_forwarded(hop) else {
@@ -95,10 +87,7 @@ impl Forwarding<'_> {
         };
         headers.insert(FORWARDED_FOR, forwarded_for);
         if !(self.trusted && headers.contains_key(FORWARDED_PROTO)) {
-            headers.insert(
-                FORWARDED_PROTO,
-                HeaderValue::from_static(self.peer.scheme().as_str()),
-            );
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static(self.peer.scheme().as_str()));
         }
         if !(self.trusted && headers.contains_key(FORWARDED_HOST))
             && let Some(host) = self.host

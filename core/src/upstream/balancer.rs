@@ -117,10 +117,7 @@ impl Balancer {
     fn least_loaded(&self, endpoints: &[Arc<Endpoint>], candidates: Set, turn: usize) -> usize {
         let offset = turn % candidates.len();
         // The turn breaks ties, so that an idle service is still used evenly.
-        let in_turn = candidates
-            .iter()
-            .skip(offset)
-            .chain(candidates.iter().take(offset));
+        let in_turn = candidates.iter().skip(offset).chain(candidates.iter().take(offset));
         in_turn
             .min_by(|a, b| self.load(endpoints, *a).cmp(&self.load(endpoints, *b)))
             .expect("candidates are never empty")
@@ -135,19 +132,12 @@ impl Balancer {
         }
         let second = (first + 1 + (random >> 32) as usize % (count - 1)) % count;
         let (first, second) = (nth(candidates, first), nth(candidates, second));
-        if self.load(endpoints, second) < self.load(endpoints, first) {
-            second
-        } else {
-            first
-        }
+        if self.load(endpoints, second) < self.load(endpoints, first) { second } else { first }
     }
 
     /// Requests in flight by weight, as a fraction that compares exactly.
     fn load(&self, endpoints: &[Arc<Endpoint>], index: usize) -> Load {
-        Load {
-            in_flight: endpoints[index].in_flight(),
-            weight: self.weights[index],
-        }
+        Load { in_flight: endpoints[index].in_flight(), weight: self.weights[index] }
     }
 }
 
@@ -182,16 +172,11 @@ fn candidates(endpoints: &[Arc<Endpoint>], choice: &Choice) -> Set {
             }
         }
     }
-    [best, untried]
-        .into_iter()
-        .find(|set| set.len() > 0)
-        .unwrap_or(all)
+    [best, untried].into_iter().find(|set| set.len() > 0).unwrap_or(all)
 }
 
 fn nth(set: Set, n: usize) -> usize {
-    set.iter()
-        .nth(n % set.len())
-        .expect("n is below the set's length")
+    set.iter().nth(n % set.len()).expect("n is below the set's length")
 }
 
 #[cfg(test)]

@@ -32,7 +32,12 @@ pub enum BreakerState {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Permit {
     Call,
-    Probe { round: u64, slot: usize },
+    Probe {
+        round: u64,
+        slot: usize,
+        /// Tells this probe from one that took its slot after it expired.
+        expires_us: u64,
+    },
 }
 
 /// The breaker refuses calls for this many microseconds more.
@@ -65,16 +70,8 @@ enum State {
 impl Breaker {
     pub(crate) fn new(rules: CircuitBreaker) -> Breaker {
         let window = RollingWindow::new(rules.window);
-        let inner = Inner {
-            state: State::Closed,
-            window,
-            round: 0,
-        };
-        Breaker {
-            rules,
-            closed: AtomicBool::new(true),
-            inner: Mutex::new(inner),
-        }
+        let inner = Inner { state: State::Closed, window, round: 0 };
+        Breaker { rules, closed: AtomicBool::new(true), inner: Mutex::new(inner) }
     }
 
     pub(crate) fn rules(&self) -> &CircuitBreaker {
@@ -97,15 +94,10 @@ impl Breaker {
         let mut inner = self.lock();
         if let State::Open { until_us } = inner.state {
             if now.mono_us < until_us {
-                return Err(Refused {
-                    retry_after_us: until_us - now.mono_us,
-                });
+                return Err(Refused { retry_after_us: until_us - now.mono_us });
             }
             inner.round += 1;
-            inner.state = State::HalfOpen {
-                probes: vec![None; self.rules.probes as usize],
-                succeeded: 0,
-            };
+            inner.state = State::HalfOpen { probes: vec![None; self.rules.probes as usize], succeeded: 0 };
         }
         let round = inner.round;
         let open_us = self.open_us();
@@ -117,14 +109,13 @@ impl Breaker {
                 let slot = probes.iter().position(free);
                 match slot {
                     Some(slot) if running + *succeeded < self.rules.probes => {
-                        probes[slot] = Some(now.mono_us + open_us);
-                        Ok(Permit::Probe { round, slot })
+                        let expires_us = now.mono_us + open_us;
+                        probes[slot] = Some(expires_us);
+                        Ok(Permit::Probe { round, slot, expires_us })
                     }
                     _ => {
                         let first = probes.iter().flatten().min().copied().unwrap_or(now.mono_us);
-                        Err(Refused {
-                            retry_after_us: first.saturating_sub(now.mono_us),
-                        })
+                        Err(Refused { retry_after_us: first.saturating_sub(now.mono_us) })
                     }
                 }
             }
@@ -143,14 +134,12 @@ impl Breaker {
                     self.count_failure(&mut inner, now);
                 }
             }
-            (Permit::Probe { round, slot }, State::HalfOpen { probes, succeeded })
-                if round == current_round =>
+            (Permit::Probe { round, slot, expires_us }, State::HalfOpen { probes, succeeded })
+                if round == current_round && probes[slot] == Some(expires_us) =>
             {
                 probes[slot] = None;
                 if failed {
-                    inner.state = State::Open {
-                        until_us: now.mono_us + self.open_us(),
-                    };
+                    inner.state = State::Open { until_us: now.mono_us + self.open_us() };
                     return;
                 }
                 *succeeded += 1;
@@ -175,12 +164,11 @@ impl Breaker {
 
     /// Gives a permit back for a call that says nothing about the service: the client left, or no call was made.
     pub(crate) fn release(&self, permit: Permit) {
-        let Permit::Probe { round, slot } = permit else {
-            return;
-        };
+        let Permit::Probe { round, slot, expires_us } = permit else { return };
         let mut inner = self.lock();
         if round == inner.round
             && let State::HalfOpen { probes, .. } = &mut inner.state
+            && probes[slot] == Some(expires_us)
         {
             probes[slot] = None;
         }
@@ -191,9 +179,7 @@ impl Breaker {
         let [calls, failures] = inner.window.sums(now.mono_us);
         let enough = calls >= self.rules.minimum_calls;
         if enough && f64::from(failures) >= self.rules.failure_rate * f64::from(calls) {
-            inner.state = State::Open {
-                until_us: now.mono_us + self.open_us(),
-            };
+            inner.state = State::Open { until_us: now.mono_us + self.open_us() };
             self.closed.store(false, Ordering::Release);
         }
     }

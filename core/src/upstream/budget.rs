@@ -32,10 +32,7 @@ impl RetryBudget {
     }
 
     pub(crate) fn deposit(&self, now: Now) {
-        self.window
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(REQUESTS, now.mono_us);
+        self.window.lock().unwrap_or_else(PoisonError::into_inner).record(REQUESTS, now.mono_us);
     }
 
     /// Takes one retry out of the budget; false when it is spent.
@@ -57,11 +54,7 @@ mod tests {
     use super::*;
 
     fn budget(budget_ratio: f64, floor_per_s: u32) -> RetryBudget {
-        RetryBudget::new(&Retries {
-            attempts: 1,
-            budget_ratio,
-            floor_per_s,
-        })
+        RetryBudget::new(&Retries { attempts: 1, budget_ratio, floor_per_s })
     }
 
     #[test]

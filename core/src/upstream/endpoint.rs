@@ -89,11 +89,7 @@ impl Endpoint {
     }
 
     pub fn scheme(&self) -> Scheme {
-        if self.address.tls {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        }
+        if self.address.tls { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// What the `Host` header says when the endpoint is addressed by its own name.
@@ -124,13 +120,7 @@ impl Endpoint {
         tls: &UpstreamTls,
         protocol: UpstreamProtocol,
     ) -> bool {
-        let config::Endpoint {
-            tls: over_tls,
-            host,
-            port,
-            base_path: _,
-            weight: _,
-        } = address;
+        let config::Endpoint { tls: over_tls, host, port, base_path: _, weight: _ } = address;
         (self.address.tls, &self.address.host, self.address.port) == (*over_tls, host, *port)
             && (&self.tls, self.protocol) == (tls, protocol)
     }
@@ -161,10 +151,7 @@ impl Endpoint {
 
     pub(crate) fn eject(&self, rules: &Ejection, now: Now) {
         let in_a_row = self.ejections_in_a_row.fetch_add(1, Ordering::Relaxed);
-        let factor = 1u32
-            .checked_shl(in_a_row)
-            .unwrap_or(MAX_EJECTION_FACTOR)
-            .min(MAX_EJECTION_FACTOR);
+        let factor = 1u32.checked_shl(in_a_row).unwrap_or(MAX_EJECTION_FACTOR).min(MAX_EJECTION_FACTOR);
         let until = now.mono_us + (rules.base * factor).as_micros() as u64;
         self.ejected_until_us.store(until, Ordering::Relaxed);
         self.consecutive_failures.store(0, Ordering::Relaxed);
@@ -190,11 +177,7 @@ impl Endpoint {
             return;
         }
         checks.streak += 1;
-        let needed = if passed {
-            rules.healthy_after
-        } else {
-            rules.unhealthy_after
-        };
+        let needed = if passed { rules.healthy_after } else { rules.unhealthy_after };
         if checks.streak >= needed {
             checks.streak = 0;
             self.healthy.store(passed, Ordering::Relaxed);
@@ -213,10 +196,6 @@ fn authority(address: &config::Endpoint) -> HeaderValue {
         false => address.host.clone(),
     };
     let default_port = if address.tls { 443 } else { 80 };
-    let text = if address.port == default_port {
-        host
-    } else {
-        format!("{host}:{}", address.port)
-    };
+    let text = if address.port == default_port { host } else { format!("{host}:{}", address.port) };
     HeaderValue::try_from(text).expect("a validated host holds no control characters")
 }

@@ -28,10 +28,7 @@ impl Ring {
     pub(super) fn find(&self, key: u64, usable: impl Fn(usize) -> bool) -> usize {
         let start = self.0.partition_point(|(point, _)| *point < key);
         let (after, before) = (self.0[start..].iter(), self.0[..start].iter());
-        let owner = after
-            .chain(before)
-            .map(|(_, index)| usize::from(*index))
-            .find(|index| usable(*index));
+        let owner = after.chain(before).map(|(_, index)| usize::from(*index)).find(|index| usable(*index));
         owner.expect("at least one endpoint is usable and every endpoint has a point")
     }
 }

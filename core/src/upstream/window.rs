@@ -16,12 +16,7 @@ pub(crate) struct RollingWindow<const N: usize> {
 impl<const N: usize> RollingWindow<N> {
     pub(crate) fn new(window: std::time::Duration) -> RollingWindow<N> {
         let bucket_us = (window.as_micros() as u64 / BUCKETS as u64).max(1);
-        RollingWindow {
-            bucket_us,
-            newest: 0,
-            buckets: [[0; N]; BUCKETS],
-            sums: [0; N],
-        }
+        RollingWindow { bucket_us, newest: 0, buckets: [[0; N]; BUCKETS], sums: [0; N] }
     }
 
     /// Adds one to counter `which`. A clock that stepped back counts into the newest bucket.

@@ -16,31 +16,17 @@ fn endpoints(count: usize) -> Vec<Arc<Endpoint>> {
             base_path: String::new(),
             weight: 1,
         };
-        Arc::new(Endpoint::new(
-            index as u64,
-            address,
-            UpstreamTls::default(),
-            UpstreamProtocol::Http1,
-        ))
+        Arc::new(Endpoint::new(index as u64, address, UpstreamTls::default(), UpstreamProtocol::Http1))
     };
     (0..count).map(endpoint).collect()
 }
 
 fn choice(random: u64) -> Choice {
-    Choice {
-        tried: Set::default(),
-        key: random,
-        random,
-        now: Now::default(),
-    }
+    Choice { tried: Set::default(), key: random, random, now: Now::default() }
 }
 
 fn eject(endpoint: &Endpoint) {
-    let rules = Ejection {
-        consecutive_failures: 1,
-        base: Duration::from_secs(1),
-        max_share: 1.0,
-    };
+    let rules = Ejection { consecutive_failures: 1, base: Duration::from_secs(1), max_share: 1.0 };
     endpoint.eject(&rules, Now::default());
 }
 
@@ -57,18 +43,12 @@ fn tally(kind: &LoadBalancer, weights: &[u32], ejected: &[usize], rounds: usize)
 
 #[test]
 fn round_robin_is_exactly_even() {
-    assert_eq!(
-        tally(&LoadBalancer::RoundRobin, &[1; 3], &[], 300),
-        [100, 100, 100]
-    );
+    assert_eq!(tally(&LoadBalancer::RoundRobin, &[1; 3], &[], 300), [100, 100, 100]);
 }
 
 #[test]
 fn round_robin_spreads_an_ejected_share_evenly() {
-    assert_eq!(
-        tally(&LoadBalancer::RoundRobin, &[1; 4], &[1], 300),
-        [100, 0, 100, 100]
-    );
+    assert_eq!(tally(&LoadBalancer::RoundRobin, &[1; 4], &[1], 300), [100, 0, 100, 100]);
 }
 
 #[test]
@@ -92,10 +72,7 @@ fn least_connections_prefers_the_idle_one_by_weight() {
 
 #[test]
 fn least_connections_uses_idle_endpoints_evenly() {
-    assert_eq!(
-        tally(&LoadBalancer::LeastConnections, &[1; 3], &[], 30),
-        [10, 10, 10]
-    );
+    assert_eq!(tally(&LoadBalancer::LeastConnections, &[1; 3], &[], 30), [10, 10, 10]);
 }
 
 #[test]
@@ -124,12 +101,7 @@ fn a_retry_takes_an_endpoint_not_tried_yet_even_if_it_is_ejected() {
 
 #[test]
 fn consistent_hash_shares_follow_the_weights() {
-    let shares = tally(
-        &LoadBalancer::ConsistentHash(HashKey::Path),
-        &[1, 1, 2],
-        &[],
-        40_000,
-    );
+    let shares = tally(&LoadBalancer::ConsistentHash(HashKey::Path), &[1, 1, 2], &[], 40_000);
     let expected = [10_000, 10_000, 20_000];
     for (share, expected) in shares.iter().zip(expected) {
         assert!(share.abs_diff(expected) < expected / 5, "{shares:?}");

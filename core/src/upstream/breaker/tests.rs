@@ -15,10 +15,7 @@ fn rules() -> CircuitBreaker {
 }
 
 fn at(ms: u64) -> Now {
-    Now {
-        wall_us: 0,
-        mono_us: ms * 1_000,
-    }
+    Now { wall_us: 0, mono_us: ms * 1_000 }
 }
 
 fn call(breaker: &Breaker, failed: bool, ms: u64) {
@@ -68,26 +65,16 @@ fn failures_older_than_the_window_are_forgotten() {
 #[test]
 fn an_open_breaker_refuses_until_its_time_is_up() {
     let breaker = opened(0);
-    assert_eq!(
-        breaker.admit(at(1_000)),
-        Err(Refused {
-            retry_after_us: 4_000_000
-        })
-    );
+    assert_eq!(breaker.admit(at(1_000)), Err(Refused { retry_after_us: 4_000_000 }));
     assert_eq!(breaker.state(at(5_000)), BreakerState::HalfOpen);
 }
 
 #[test]
 fn a_half_open_breaker_admits_only_its_probes() {
     let breaker = opened(0);
-    assert_eq!(breaker.admit(at(5_000)), Ok(Permit::Probe { round: 1, slot: 0 }));
-    assert_eq!(breaker.admit(at(5_000)), Ok(Permit::Probe { round: 1, slot: 1 }));
-    assert_eq!(
-        breaker.admit(at(5_000)),
-        Err(Refused {
-            retry_after_us: 5_000_000
-        })
-    );
+    assert_eq!(breaker.admit(at(5_000)), Ok(Permit::Probe { round: 1, slot: 0, expires_us: 10_000_000 }));
+    assert_eq!(breaker.admit(at(5_000)), Ok(Permit::Probe { round: 1, slot: 1, expires_us: 10_000_000 }));
+    assert_eq!(breaker.admit(at(5_000)), Err(Refused { retry_after_us: 5_000_000 }));
 }
 
 #[test]
@@ -113,14 +100,23 @@ fn a_released_probe_makes_room_for_another() {
     let first = breaker.admit(at(5_000)).expect("a probe");
     let _second = breaker.admit(at(5_000)).expect("a probe");
     breaker.release(first);
-    assert_eq!(breaker.admit(at(5_000)), Ok(Permit::Probe { round: 1, slot: 0 }));
+    assert_eq!(breaker.admit(at(5_000)), Ok(Permit::Probe { round: 1, slot: 0, expires_us: 10_000_000 }));
 }
 
 #[test]
 fn a_lost_probe_expires_by_time() {
     let breaker = opened(0);
     let _lost = [breaker.admit(at(5_000)), breaker.admit(at(5_000))];
-    assert_eq!(breaker.admit(at(10_000)), Ok(Permit::Probe { round: 1, slot: 0 }));
+    assert_eq!(breaker.admit(at(10_000)), Ok(Permit::Probe { round: 1, slot: 0, expires_us: 15_000_000 }));
+}
+
+#[test]
+fn a_late_answer_of_an_expired_probe_says_nothing_of_the_one_in_its_place() {
+    let breaker = opened(0);
+    let lost = breaker.admit(at(5_000)).expect("a probe");
+    let _others = [breaker.admit(at(5_000)), breaker.admit(at(10_000)), breaker.admit(at(10_000))];
+    breaker.record(lost, false, at(10_001));
+    assert_eq!(breaker.admit(at(10_001)), Err(Refused { retry_after_us: 4_999_000 }));
 }
 
 #[test]
