@@ -1,1 +1,3 @@
-//! What the tests of all adapters share.
+//! What the tests of all adapters share: scenarios are data, played by one runner against each of them.
+
+pub mod scenario;

@@ -1,0 +1,203 @@
+//! Plays a case against the running proxy over HTTP, with real upstreams on loopback.
+//!
+//! The binary is built with the feature `frozen-clock`, which takes the time of each decision from a header: windows
+//! of a day pass at once, and nothing depends on how busy the machine is.
+
+mod upstream;
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::expect::{Differences, Got, Names};
+use super::{Case, Exchange, START_MONO_US, START_WALL_US};
+use upstream::Upstreams;
+
+/// `wall_us,mono_us`, read by a proxy with the feature `frozen-clock`.
+const CLOCK_HEADER: &str = "tollgate-frozen-clock";
+/// For everything that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `binary` is a `tollgate` built with the feature `frozen-clock`.
+pub fn play(case: &Case, binary: &Path) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let mut stage = Stage::set(case, binary).await?;
+        let mut at_ms = 0;
+        for (index, exchange) in case.exchanges.iter().enumerate() {
+            at_ms = exchange.at_ms.unwrap_or(at_ms);
+            for time in 0..exchange.times {
+                let played = stage.play(exchange, at_ms).await;
+                played.with_context(|| format!("exchange {} ({}), time {}", index + 1, exchange.request, time + 1))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A running proxy and what stands around it.
+struct Stage {
+    _proxy: Child,
+    listen: SocketAddr,
+    upstreams: Upstreams,
+    names: Names,
+    events: EventLog,
+}
+
+impl Stage {
+    async fn set(case: &Case, binary: &Path) -> Result<Stage> {
+        let mut config = case.config.clone();
+        let (upstreams, names) = Upstreams::start(&mut config).await?;
+        let folder = TempDir::new()?;
+        let listen = free_address()?;
+        let server = json!({
+            "listen": listen, "workers": 1, "proxy_protocol": true, "trusted_proxies": ["127.0.0.1/32"],
+            "admin": { "listen": free_address()? },
+        });
+        overlay(&mut config, "server", server);
+        let log = folder.path().join("events");
+        overlay(&mut config, "event_processing", json!({ "enabled": true, "log": { "directory": log } }));
+        let file = folder.path().join("tollgate.yaml");
+        std::fs::write(&file, serde_json::to_vec(&config)?)?;
+        let mut proxy = Command::new(binary)
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("stderr"))?)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| binary.display().to_string())?;
+        let ready = async {
+            while TcpStream::connect(listen).await.is_err() {
+                if let Some(status) = proxy.try_wait()? {
+                    bail!("{status}: {}", std::fs::read_to_string(folder.path().join("stderr"))?);
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, ready).await.context("the proxy does not listen")??;
+        let events = EventLog { folder, read: 0 };
+        Ok(Stage { _proxy: proxy, listen, upstreams, names, events })
+    }
+
+    async fn play(&mut self, exchange: &Exchange, at_ms: u64) -> Result<()> {
+        let mut differences = Differences::default();
+        self.upstreams.expect(&exchange.attempts).await?;
+        let got = timeout(PATIENCE, self.send(exchange, at_ms)).await.context("no reply")??;
+        self.upstreams.review(&mut differences, &self.names);
+        differences.reply(&got, &exchange.reply, &self.names);
+        let event = timeout(PATIENCE, self.events.next()).await.context("no event")??;
+        differences.event(&event, &exchange.event);
+        differences.into_result("the exchange differs")
+    }
+
+    async fn send(&self, exchange: &Exchange, at_ms: u64) -> Result<Got> {
+        let mut stream = TcpStream::connect(self.listen).await?;
+        let family = if exchange.from.is_ipv4() { "TCP4" } else { "TCP6" };
+        let own = if exchange.from.is_ipv4() { "127.0.0.1" } else { "::1" };
+        stream.write_all(format!("PROXY {family} {} {own} 40000 80\r\n", exchange.from).as_bytes()).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection.with_upgrades());
+        let (mut head, ()) = super::play_core::request(exchange)?.into_parts();
+        let clock = format!("{},{}", START_WALL_US + at_ms * 1_000, START_MONO_US + at_ms * 1_000);
+        head.headers.insert(CLOCK_HEADER, HeaderValue::try_from(clock)?);
+        let body = Bytes::from(exchange.body.clone().unwrap_or_default());
+        let body = if exchange.chunked {
+            let frames = [Ok::<_, std::convert::Infallible>(Frame::data(body))];
+            Either::Left(StreamBody::new(Frames(frames.into_iter())))
+        } else {
+            Either::Right(Full::new(body))
+        };
+        let response = sender.send_request(http::Request::from_parts(head, body)).await?;
+        let (head, mut body) = response.into_parts();
+        let mut got = Got { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), broken: false };
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => got.body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+                Err(_) => {
+                    got.broken = true;
+                    break;
+                }
+            }
+        }
+        Ok(got)
+    }
+}
+
+/// A stream of frames that are all there.
+struct Frames<I>(I);
+
+impl<I: Iterator + Unpin> futures_core::Stream for Frames<I> {
+    type Item = I::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<I::Item>> {
+        std::task::Poll::Ready(self.0.next())
+    }
+}
+
+/// The proxy's event log, read line by line as it grows.
+struct EventLog {
+    folder: TempDir,
+    read: usize,
+}
+
+impl EventLog {
+    async fn next(&mut self) -> Result<Value> {
+        loop {
+            if let Some(line) = self.lines()?.get(self.read) {
+                self.read += 1;
+                return Ok(serde_json::from_str(line)?);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn lines(&self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let Ok(folder) = std::fs::read_dir(self.folder.path().join("events")) else { return Ok(lines) };
+        let mut files: Vec<_> = folder.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        files.sort();
+        for file in files {
+            let text = std::fs::read(&file)?;
+            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            for line in BufReader::new(&text[..whole]).lines() {
+                lines.push(line?);
+            }
+        }
+        Ok(lines)
+    }
+}
+
+/// Sets members of one section of a configuration, keeping the others.
+fn overlay(config: &mut Value, section: &str, members: Value) {
+    if config.is_null() {
+        *config = json!({});
+    }
+    let known = config[section].take();
+    let mut merged = if known.is_null() { json!({}) } else { known };
+    super::merge(&mut merged, members);
+    config[section] = merged;
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
