@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod route;
 mod time;
+pub mod url;
 
 pub use time::Now;
