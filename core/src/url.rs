@@ -5,7 +5,7 @@
 //!
 //! - `.` and `..` segments are removed, also when spelled `%2e` or `%2E`. `%2f` and `%5c` stay encoded.
 //! - A backslash in the path is a slash. hyper passes it through, as it does `"`, `^`, `{`, `|`, `}` and UTF-8
-//!   in paths; spaces, control characters, `<` and `>` in paths never get past it.
+//!   in paths; spaces, control characters, `<`, `>` and the backtick in paths, `"` in queries are its own 400.
 //! - Characters of the standard's path and special-query percent-encode sets are encoded, everything else is left
 //!   as it came: the case of an escape's digits, escapes of harmless characters, empty segments.
 //! - The fragment is dropped (`http::Uri` already does).
@@ -112,7 +112,11 @@ impl Target {
             return Ok(self.path_and_query.clone());
         }
         let rest = &self.path_and_query.as_str()[stripped..];
-        let slash = if rest.starts_with('/') || !base.is_empty() { "" } else { "/" };
+        let slash = if rest.starts_with('/') || !base.is_empty() {
+            ""
+        } else {
+            "/"
+        };
         PathAndQuery::try_from([base, slash, rest].concat()).map_err(|_| UrlError::TooLong)
     }
 
@@ -147,7 +151,11 @@ fn path_and_query(uri: &Uri, method: &Method) -> Result<PathAndQuery, UrlError> 
     }
     let given = uri.path_and_query().ok_or(UrlError::Form)?;
     if given.as_str() == "*" {
-        return if method == Method::OPTIONS { Ok(given.clone()) } else { Err(UrlError::Form) };
+        return if method == Method::OPTIONS {
+            Ok(given.clone())
+        } else {
+            Err(UrlError::Form)
+        };
     }
     match canonical::target(given.as_str())? {
         Cow::Borrowed(_) => Ok(given.clone()),
@@ -165,7 +173,11 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<
     let target = uri.authority().map(Authority::from_target).transpose()?;
     match (target, host) {
         (Some(target), Some(host)) => {
-            let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+            let default = if uri.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            };
             let same_port = target.port().unwrap_or(default) == host.port().unwrap_or(default);
             if !same_port || target.host() != host.host() {
                 return Err(UrlError::HostMismatch);

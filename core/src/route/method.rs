@@ -17,8 +17,15 @@ impl Methods {
         }
         let bits = methods.iter().filter_map(bit).fold(0, |bits, bit| bits | bit);
         let head = if bits & GET != 0 { HEAD } else { 0 };
-        let others = methods.iter().filter(|method| bit(method).is_none()).cloned().collect();
-        Methods::Only { bits: bits | head, others }
+        let others = methods
+            .iter()
+            .filter(|method| bit(method).is_none())
+            .cloned()
+            .collect();
+        Methods::Only {
+            bits: bits | head,
+            others,
+        }
     }
 
     pub(super) fn contains(&self, method: &Method) -> bool {
@@ -29,8 +36,12 @@ impl Methods {
         }
     }
 
-    pub(super) fn is_any(&self) -> bool {
-        *self == Methods::Any
+    /// The registered methods that are served.
+    pub(super) fn bits(&self) -> u16 {
+        match self {
+            Methods::Any => u16::MAX,
+            Methods::Only { bits, .. } => *bits,
+        }
     }
 
     /// Whether one request could be told apart from the other set by nothing: both serve its method and neither
@@ -65,7 +76,9 @@ impl Refused {
 
     /// Sorted by name, each once.
     pub(super) fn into_sorted(self) -> Vec<Method> {
-        let registered = REGISTERED.into_iter().filter(|m| bit(m).is_some_and(|bit| self.bits & bit != 0));
+        let registered = REGISTERED
+            .into_iter()
+            .filter(|m| bit(m).is_some_and(|bit| self.bits & bit != 0));
         let mut methods: Vec<Method> = registered.chain(self.others).collect();
         methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         methods.dedup();
@@ -88,7 +101,8 @@ const REGISTERED: [Method; 9] = [
     Method::TRACE,
 ];
 
-fn bit(method: &Method) -> Option<u16> {
+/// The bit of a registered method.
+pub(super) fn bit(method: &Method) -> Option<u16> {
     Some(match *method {
         Method::GET => GET,
         Method::HEAD => HEAD,

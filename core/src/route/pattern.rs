@@ -63,10 +63,20 @@ impl Pattern {
             return Err(PatternError::Delimiter);
         }
         let (fixed, tail) = match rest {
-            "*" => return Ok(Pattern { segments: Vec::new(), tail: true }),
-            _ => rest.strip_suffix("/*").map_or((rest, false), |fixed| (fixed, true)),
+            "*" => {
+                return Ok(Pattern {
+                    segments: Vec::new(),
+                    tail: true,
+                });
+            }
+            _ => rest
+                .strip_suffix("/*")
+                .map_or((rest, false), |fixed| (fixed, true)),
         };
-        let segments = fixed.split('/').map(Segment::parse).collect::<Result<Vec<_>, _>>()?;
+        let segments = fixed
+            .split('/')
+            .map(Segment::parse)
+            .collect::<Result<Vec<_>, _>>()?;
         let pattern = Pattern { segments, tail };
         let names: Vec<_> = pattern.variables().collect();
         if pattern.segments.len() > SEGMENTS_MAX {
@@ -111,9 +121,14 @@ impl Segment {
         if text.contains(['{', '}']) {
             let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
             let name = name.filter(|name| {
-                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             });
-            return name.map(|name| Segment::Variable(name.into())).ok_or(PatternError::Variable);
+            return name
+                .map(|name| Segment::Variable(name.into()))
+                .ok_or(PatternError::Variable);
         }
         let path = format!("/{text}");
         let canonical = canonical_path(&path).map_err(|_| PatternError::Escape)?;

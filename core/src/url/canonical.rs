@@ -49,7 +49,9 @@ pub(super) fn query(text: &str) -> Result<Cow<'_, str>, UrlError> {
 /// slip past a route for `/admin` to a server that decodes it. Slashes are neither made nor removed: the form
 /// has the same number of segments.
 pub(crate) fn comparable(path: &str) -> Cow<'_, str> {
-    let Some(first) = path.find('%') else { return Cow::Borrowed(path) };
+    let Some(first) = path.find('%') else {
+        return Cow::Borrowed(path);
+    };
     let mut out = String::with_capacity(path.len());
     out.push_str(&path[..first]);
     let mut rest = &path[first..];
@@ -191,7 +193,9 @@ fn push_encoded(out: &mut String, text: &str, offset: usize, table: &[Class; 256
                     return Err(UrlError::Nul { at: offset + at });
                 }
                 out.push_str(&text[copied..at]);
-                text.as_bytes()[at..end].iter().for_each(|byte| push_escape(out, *byte));
+                text.as_bytes()[at..end]
+                    .iter()
+                    .for_each(|byte| push_escape(out, *byte));
                 copied = end;
             }
             _ => {}
@@ -224,7 +228,10 @@ fn decode(bytes: &[u8], at: usize) -> Option<u8> {
 
 /// Whether the first segment of `bytes` is a dot segment.
 fn starts_with_dots(bytes: &[u8]) -> bool {
-    let end = bytes.iter().position(|byte| matches!(byte, b'/' | b'\\' | b'?')).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'\\' | b'?'))
+        .unwrap_or(bytes.len());
     dots(&bytes[..end]) > 0
 }
 
