@@ -95,7 +95,7 @@ impl Table {
 }
 
 fn service(index: usize) -> Service {
-    let hosts = if index % 10 == 0 {
+    let hosts = if index.is_multiple_of(10) {
         vec![format!("{}.example.com", host(index))]
     } else {
         Vec::new()

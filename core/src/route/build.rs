@@ -22,7 +22,7 @@ pub enum RouteError {
     #[error(
         "{later} would match the same requests as {earlier}: give them different paths, hosts, headers or methods"
     )]
-    Conflict { earlier: Place, later: Place },
+    Conflict { earlier: Box<Place>, later: Box<Place> },
     #[error(
         "the routes of {host} would take up to {steps} steps to search, more than {STEPS_MAX}: use fewer variables beside literals, or fewer header conditions on one path"
     )]
@@ -194,8 +194,8 @@ fn refuse_conflicts(services: &[Service], rules: &[Rule], listings: &[Listing]) 
         for earlier in alike.iter().map(|id| &rules[id.0 as usize]) {
             if earlier.methods.clashes_with(&rule.methods) {
                 return Err(RouteError::Conflict {
-                    earlier: place(services, earlier.service, earlier.route),
-                    later: place(services, rule.service, rule.route),
+                    earlier: place(services, earlier.service, earlier.route).into(),
+                    later: place(services, rule.service, rule.route).into(),
                 });
             }
         }
