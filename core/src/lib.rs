@@ -11,12 +11,12 @@ mod gateway;
 mod headers;
 mod peer;
 mod refusal;
-mod route;
+pub mod route;
 mod seed;
 mod time;
 mod timestamp;
 mod upstream;
-mod url;
+pub mod url;
 
 pub use event::{End, Event, EventId, OutboxStats};
 pub use exchange::{
