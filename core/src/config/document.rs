@@ -8,6 +8,7 @@ mod observation;
 mod routing;
 mod security;
 mod server;
+mod shapes;
 mod values;
 
 use schemars::JsonSchema;
@@ -19,6 +20,7 @@ pub use observation::*;
 pub use routing::*;
 pub use security::*;
 pub use server::*;
+pub use shapes::*;
 pub use values::*;
 
 /// A gateway's policy.

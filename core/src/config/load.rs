@@ -134,8 +134,7 @@ fn hash(tree: &Node) -> String {
     let mut hasher = Sha256::new();
     hasher.update(b"tollgate policy 1\n");
     digest(tree, &mut hasher);
-    let digits = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    digits
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Every value with its type, every text and collection with its length, so that no two trees share a form.

@@ -68,7 +68,7 @@ pub(super) fn parse(text: &str, defects: &mut Vec<Defect>) -> Result<Node, Defec
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder =
-        Builder { events: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, defects };
+        Builder { text, events: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, defects };
     builder.document()
 }
 
@@ -113,6 +113,7 @@ impl Node {
 }
 
 struct Builder<'a, 'd> {
+    text: &'a str,
     events: Parser<'a, StrInput<'a>>,
     /// Complete anchored nodes; an alias inside its own anchor finds none.
     anchors: HashMap<usize, Node>,
@@ -145,10 +146,23 @@ impl<'a> Builder<'a, '_> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let position = position(error.marker().line(), error.marker().col());
-                Err(Defect { position, message: format!("not valid YAML: {}", error.info()) })
+                let hint = self.hint(position);
+                Err(Defect { position, message: format!("not valid YAML: {}{hint}", error.info()) })
             }
             // The stream's end is an event of its own, so only a defect of the parser ends up here.
             None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    /// A brace ends a plain scalar within braces and brackets, variables or not.
+    fn hint(&self, position: Position) -> &'static str {
+        let line = self.text.lines().nth(position.line as usize - 1).unwrap_or_default();
+        let before: String = line.chars().take(position.column as usize).collect();
+        match before.contains("${") {
+            true => {
+                "; within `{ }` and `[ ]` write `\"${NAME}\"` in quotes, or give the value a line of its own"
+            }
+            false => "",
         }
     }
 

@@ -1,4 +1,5 @@
-use schemars::{JsonSchema, Schema, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Brief, Cors, FromBrief, Named, OneOrMany, Timespan};
@@ -43,7 +44,7 @@ pub struct Service {
     /// Default: `http1`.
     pub protocol: Protocol,
     /// The `Host` a service sees: `upstream` (that of its URL, the default), `preserve` (the client's), or a value.
-    pub host_header: String,
+    pub host_header: Brief<HostHeader>,
     /// Which requests are the service's. Without any it is reached at `/<name>`, prefix stripped.
     pub routes: Vec<Route>,
 }
@@ -157,6 +158,14 @@ pub enum Protocol {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct HostHeader {
+    /// `upstream`, `preserve`, or a host with or without a port.
+    pub value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = with_singular_host)]
 pub struct Route {
     /// `/a/b` exactly, `/a/{id}` with a variable, or `/a/*` with whatever follows.
     pub path: String,
@@ -228,11 +237,11 @@ pub struct QueryEdits {
 impl FromBrief for Url {
     const EXPECTED: &'static str = "a URL";
 
-    fn from_text(text: &str) -> Option<Result<Url, String>> {
+    fn from_text<E: de::Error>(text: &str) -> Option<Result<Url, E>> {
         Some(Ok(Url { url: text.into(), weight: 1 }))
     }
 
-    fn brief_schema() -> Schema {
+    fn brief_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
     }
 }
@@ -240,22 +249,32 @@ impl FromBrief for Url {
 impl FromBrief for LoadBalancer {
     const EXPECTED: &'static str = "the name of a load balancer";
 
-    fn from_text(text: &str) -> Option<Result<LoadBalancer, String>> {
-        use serde::de::{IntoDeserializer, value::Error};
-        // The list of names and the hint are the enum's own.
-        let kind = Balancing::deserialize(IntoDeserializer::<Error>::into_deserializer(text));
-        Some(kind.map(|kind| LoadBalancer { kind, key: None }).map_err(|error| error.to_string()))
+    fn from_text<E: de::Error>(text: &str) -> Option<Result<LoadBalancer, E>> {
+        let kind = Balancing::deserialize(text.into_deserializer());
+        Some(kind.map(|kind| LoadBalancer { kind, key: None }))
     }
 
-    fn brief_schema() -> Schema {
-        schemars::SchemaGenerator::default().subschema_for::<Balancing>()
+    fn brief_schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Balancing>()
+    }
+}
+
+impl FromBrief for HostHeader {
+    const EXPECTED: &'static str = "a host";
+
+    fn from_text<E: de::Error>(text: &str) -> Option<Result<HostHeader, E>> {
+        Some(Ok(HostHeader { value: text.into() }))
+    }
+
+    fn brief_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
     }
 }
 
 impl FromBrief for Retries {
     const EXPECTED: &'static str = "a number of attempts";
 
-    fn from_text(_: &str) -> Option<Result<Retries, String>> {
+    fn from_text<E: de::Error>(_: &str) -> Option<Result<Retries, E>> {
         None
     }
 
@@ -263,7 +282,7 @@ impl FromBrief for Retries {
         Some(Retries { attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..Retries::default() })
     }
 
-    fn brief_schema() -> Schema {
+    fn brief_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "integer", "minimum": 0, "maximum": 10 })
     }
 }
@@ -276,6 +295,15 @@ fn without_credentials<S: Serializer>(headers: &Named<String>, serializer: S) ->
         true => (name, "[redacted]"),
         false => (name, value.as_str()),
     }))
+}
+
+/// An alias is a property of its own to an editor.
+fn with_singular_host(schema: &mut Schema) {
+    if let Some(properties) = schema.get_mut("properties").and_then(|properties| properties.as_object_mut())
+        && let Some(hosts) = properties.get("hosts").cloned()
+    {
+        properties.insert("host".into(), hosts);
+    }
 }
 
 fn one() -> u32 {
@@ -297,9 +325,15 @@ impl Default for Service {
             max_in_flight: None,
             tls: UpstreamTls::default(),
             protocol: Protocol::default(),
-            host_header: "upstream".into(),
+            host_header: Brief::default(),
             routes: Vec::new(),
         }
+    }
+}
+
+impl Default for HostHeader {
+    fn default() -> HostHeader {
+        HostHeader { value: "upstream".into() }
     }
 }
 

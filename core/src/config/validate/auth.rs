@@ -267,9 +267,7 @@ fn login_user(user: &document::LoginUser, at: &At<'_>) -> Option<LoginUser> {
     let username = not_empty(&at.field("username"), &user.username, "the user name");
     let hash = user.password_hash.expose();
     if !hash.starts_with("$argon2id$") {
-        at.field("password_hash").error(
-            "is not an Argon2id hash; it starts with `$argon2id$`, and a `$` before `{` is written `$$`",
-        );
+        at.field("password_hash").error("is not an Argon2id hash; it starts with `$argon2id$`");
     }
     let roles = names(&user.roles, &at.field("roles"), "the role");
     let scopes = names(&user.scopes, &at.field("scopes"), "the scope");

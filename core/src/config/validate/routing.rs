@@ -62,7 +62,7 @@ fn service(name: &str, service: &document::Service, at: &At<'_>) -> Option<Servi
     let max_in_flight =
         optional(service.max_in_flight, |limit| within(&at.field("max_in_flight"), limit, 1..=1_000_000));
     let tls = tls(service, &at.field("tls"));
-    let host_header = host_header(&service.host_header, &at.field("host_header"));
+    let host_header = host_header(&service.host_header.0.value, &at.field("host_header"));
     let routes = each(&service.routes, &at.field("routes"), route::route);
     let protocol = match service.protocol {
         document::Protocol::Http1 => UpstreamProtocol::Http1,
@@ -151,8 +151,9 @@ fn timeouts(service: &document::Service, at: &At<'_>) -> Option<ServiceTimeouts>
 }
 
 fn retries(retries: &document::Retries, at: &At<'_>) -> Option<Retries> {
-    let or_whole = |key: &str| if at.field(key).is_set() { at.field(key) } else { at.clone() };
-    let attempts = within(&or_whole("attempts"), retries.attempts, 0..=RETRIES_MAX);
+    // The short form is the number itself.
+    let attempts_at = if at.field("attempts").is_set() { at.field("attempts") } else { at.clone() };
+    let attempts = within(&attempts_at, retries.attempts, 0..=RETRIES_MAX);
     let budget_ratio = within(&at.field("budget_ratio"), retries.budget_ratio, 0.0..=1.0);
     let floor_per_s = within(&at.field("floor_per_s"), retries.floor_per_s, 0..=10_000);
     Some(Retries { attempts: attempts?, budget_ratio: budget_ratio?, floor_per_s: floor_per_s? })

@@ -178,12 +178,15 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        match &self.value {
-            Value::Scalar(scalar) if scalar.is_null() => visitor
-                .visit_map(Entries { entries: [].iter(), current: None })
-                .map_err(|fault: Fault| fault.at(self.position)),
+        let result = match &self.value {
+            Value::Scalar(scalar) if scalar.is_null() => {
+                visitor.visit_map(Entries { entries: [].iter(), current: None })
+            }
+            // A derived struct would read a list as its fields in order.
+            Value::Sequence(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.deserialize_any(visitor),
-        }
+        };
+        result.map_err(|fault: Fault| fault.at(self.position))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
