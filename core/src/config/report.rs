@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 
-use super::yaml::{Node, Path, Step, Value};
+use super::yaml::{Entry, Node, Path, Step, Value};
 
 /// Errors of one file that are collected; a file with more is told about these first.
 pub(super) const ERRORS_MAX: usize = 100;
@@ -101,34 +101,60 @@ impl<'a> At<'a> {
 
     /// The value of `key`, which need not be there.
     pub(super) fn field(&self, key: &str) -> At<'a> {
-        let entry = self.node.and_then(|node| node.entry(key));
-        let position = match entry.map(|entry| (entry, &entry.node.value)) {
-            Some((entry, Value::Scalar(_))) => entry.node.position,
-            Some((entry, _)) => entry.position,
-            None => self.position,
-        };
-        let path = self.path.then(Step::Key(key.into()));
-        At { report: self.report, node: entry.map(|entry| &entry.node), position, path }
+        match self.node.and_then(|node| node.entry(key)) {
+            Some(entry) => self.value_of(entry),
+            None => At { node: None, path: self.path.then(Step::Key(key.into())), ..self.clone() },
+        }
     }
 
     /// The key itself.
     pub(super) fn key(&self, key: &str) -> At<'a> {
-        let position = self.node.and_then(|node| node.entry(key)).map(|entry| entry.position);
-        At { position: position.unwrap_or(self.position), node: None, ..self.field(key) }
+        match self.node.and_then(|node| node.entry(key)) {
+            Some(entry) => self.key_of(entry),
+            None => self.field(key),
+        }
     }
 
-    /// The `index`th of the values that were not reported yet; a lone value is its own first item.
+    fn value_of(&self, entry: &'a Entry) -> At<'a> {
+        let position = match entry.node.value {
+            Value::Scalar(_) => entry.node.position,
+            Value::Sequence(_) | Value::Mapping(_) => entry.position,
+        };
+        let path = self.path.then(Step::Key(entry.key.clone()));
+        At { report: self.report, node: Some(&entry.node), position, path }
+    }
+
+    fn key_of(&self, entry: &Entry) -> At<'a> {
+        let path = self.path.then(Step::Key(entry.key.clone()));
+        At { report: self.report, node: None, position: entry.position, path }
+    }
+
+    /// The values of a list that were not reported yet; a lone value is its own only item.
+    pub(super) fn items(&self) -> Vec<At<'a>> {
+        let Some(Value::Sequence(items)) = self.node.map(|node| &node.value) else {
+            return vec![self.clone()];
+        };
+        let visible = items.iter().enumerate().filter(|(_, node)| !node.hidden);
+        let place = |(index, node): (usize, &'a Node)| At {
+            report: self.report,
+            node: Some(node),
+            position: node.position,
+            path: self.path.then(Step::Index(index)),
+        };
+        visible.map(place).collect()
+    }
+
+    /// The `index`th of [`At::items`].
     pub(super) fn item(&self, index: usize) -> At<'a> {
-        let Some(Value::Sequence(items)) = self.node.map(|node| &node.value) else { return self.clone() };
-        match items.iter().enumerate().filter(|(_, node)| !node.hidden).nth(index) {
-            Some((index, node)) => At {
-                report: self.report,
-                node: Some(node),
-                position: node.position,
-                path: self.path.then(Step::Index(index)),
-            },
-            None => self.clone(),
-        }
+        self.items().into_iter().nth(index).unwrap_or_else(|| self.clone())
+    }
+
+    /// The values of a mapping that were not reported yet, in the order of the file: each with the place of its key
+    /// and its own.
+    pub(super) fn entries(&self) -> Vec<(At<'a>, At<'a>)> {
+        let Some(Value::Mapping(entries)) = self.node.map(|node| &node.value) else { return Vec::new() };
+        let visible = entries.iter().filter(|entry| !entry.node.hidden);
+        visible.map(|entry| (self.key_of(entry), self.value_of(entry))).collect()
     }
 
     pub(super) fn is_set(&self) -> bool {

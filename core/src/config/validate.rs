@@ -57,13 +57,13 @@ fn unprotected_routes(document: &Document, at: &At<'_>) {
     if !auth.jwt.0.is_empty() || !auth.api_keys.is_empty() || auth.login.is_some() {
         return;
     }
-    for (name, service) in &document.routing.services.0 {
-        let routes = at.field("routing").field("services").field(name).field("routes");
-        for (index, route) in service.routes.iter().enumerate() {
+    let places = at.field("routing").field("services").entries();
+    for ((_, service), (_, at)) in document.routing.services.0.iter().zip(places) {
+        for (route, at) in service.routes.iter().zip(at.field("routes").items()) {
             if !route.roles.0.is_empty() || !route.scopes.0.is_empty() {
                 let message = "asks for roles or scopes and `auth` gives nobody any: every request is refused; \
                                configure `auth.jwt` or `auth.api_keys`";
-                routes.item(index).warn(message);
+                at.warn(message);
             }
         }
     }
@@ -109,9 +109,11 @@ fn not_empty(at: &At<'_>, text: &str, what: &str) -> Option<String> {
 
 /// Every item that `convert` makes sense of, or `None` if there is one it cannot.
 fn each<T, U>(items: &[T], at: &At<'_>, convert: impl Fn(&T, &At<'_>) -> Option<U>) -> Option<Vec<U>> {
+    let places = at.items();
+    let place = |index: usize| places.get(index).unwrap_or(at);
     // All of them are converted, so that all of them are reported.
     let converted: Vec<_> =
-        items.iter().enumerate().map(|(index, item)| convert(item, &at.item(index))).collect();
+        items.iter().enumerate().map(|(index, item)| convert(item, place(index))).collect();
     converted.into_iter().collect()
 }
 

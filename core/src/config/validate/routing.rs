@@ -25,9 +25,10 @@ pub(super) fn services(routing: &document::Routing, at: &At<'_>) -> Option<Vec<S
         .services
         .0
         .iter()
-        .map(|(name, section)| {
-            service_name(name, &at.key(name));
-            service(name, section, &at.field(name))
+        .zip(at.entries())
+        .map(|((name, section), (key, place))| {
+            service_name(name, &key);
+            service(name, section, &place)
         })
         .collect();
     route_conflicts(routing, &at);
@@ -265,10 +266,8 @@ fn route_conflicts(routing: &document::Routing, at: &At<'_>) {
             }));
         }
     }
-    for (name, service) in &routing.services.0 {
-        let routes = at.field(name).field("routes");
-        for (index, route) in service.routes.iter().enumerate() {
-            let at = routes.item(index);
+    for ((name, service), (_, at)) in routing.services.0.iter().zip(at.entries()) {
+        for (route, at) in service.routes.iter().zip(at.field("routes").items()) {
             let Ok(pattern) = Pattern::parse(&route.path) else { continue };
             let keys = route::conflict_keys(&pattern.shape(), route);
             if let Some(other) = keys.iter().find_map(|key| seen.get(key)) {
