@@ -1,3 +1,5 @@
+//! Who may come in.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! How much each may ask for.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

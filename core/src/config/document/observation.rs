@@ -1,3 +1,5 @@
+//! What is recorded: events, metrics, logs and traces; and the cache, until it is served.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

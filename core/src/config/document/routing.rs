@@ -1,3 +1,5 @@
+//! Services, how they are reached and what they are asked.
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Serialize, Serializer};

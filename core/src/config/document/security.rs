@@ -1,3 +1,5 @@
+//! TLS, browsers, floods and addresses.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

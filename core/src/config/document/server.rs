@@ -1,3 +1,5 @@
+//! Listeners and what one request may take.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

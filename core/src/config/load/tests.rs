@@ -258,7 +258,7 @@ proptest! {
             match edit {
                 0 => text[at] = new,
                 1 => text.insert(at, new),
-                2 => drop(text.remove(at)),
+                2 if text.len() > 1 => drop(text.remove(at)),
                 _ => text.truncate(at.max(1)),
             }
         }

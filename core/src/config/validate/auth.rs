@@ -1,3 +1,5 @@
+//! Identity: keys that are long enough, and algorithms that fit them.
+
 use std::collections::HashSet;
 use std::time::Duration;
 

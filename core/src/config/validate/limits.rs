@@ -1,3 +1,5 @@
+//! Rate limits that can admit something.
+
 use std::time::Duration;
 
 use super::{DAY, MILLISECOND, header_name, optional, time_within, within};

@@ -1,3 +1,5 @@
+//! Events, monitoring and caching, with a warning for what is not served.
+
 use super::url::Absolute;
 use super::{DAY, MILLISECOND, not_empty, time_within, within};
 use crate::config::document::{self, EventProvider, Size};

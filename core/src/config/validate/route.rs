@@ -1,3 +1,5 @@
+//! One route: what it matches, what it changes, and what it claims for itself.
+
 use http::{HeaderName, HeaderValue};
 
 use super::pattern::{Pattern, Segment};

@@ -1,3 +1,5 @@
+//! Services and the routes between them.
+
 use std::collections::HashMap;
 
 use super::pattern::Pattern;

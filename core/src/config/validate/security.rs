@@ -1,3 +1,5 @@
+//! TLS, CORS and floods.
+
 use std::time::Duration;
 
 use super::url::Absolute;

@@ -1,3 +1,5 @@
+//! Listeners and limits of the server.
+
 use std::net::SocketAddr;
 
 use sha2::{Digest, Sha256};
