@@ -200,6 +200,16 @@ pub struct Route {
     pub roles: Vec<String>,
     /// All of these scopes are needed.
     pub scopes: Vec<String>,
+    /// Instead of `security.cors`.
+    pub cors: CorsOverride,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CorsOverride {
+    #[default]
+    Inherit,
+    Off,
+    Replace(Cors),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,6 +244,33 @@ pub struct Auth {
     /// Revoked token ids and subjects.
     pub denied_token_ids: Vec<String>,
     pub denied_subjects: Vec<String>,
+    /// The gateway's own issuer; `None` is off.
+    pub login: Option<Login>,
+}
+
+/// `POST /auth/login` and `/auth/refresh`. `Debug` shows no secret.
+#[derive(Clone, PartialEq)]
+pub struct Login {
+    /// Of HS256, at least 32 bytes.
+    pub secret: Vec<u8>,
+    pub issuer: String,
+    pub audience: String,
+    pub access_ttl: Duration,
+    /// Longer than `access_ttl`.
+    pub refresh_ttl: Duration,
+    /// At least one, no name twice.
+    pub users: Vec<LoginUser>,
+}
+
+#[derive(Clone, PartialEq)]
+pub struct LoginUser {
+    pub username: String,
+    /// Argon2 in PHC form.
+    pub password_hash: String,
+    pub tier: Option<String>,
+    pub tenant: Option<String>,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -253,7 +290,8 @@ pub struct JwtProvider {
     pub forward_claims: Vec<(String, http::HeaderName)>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// `Debug` shows no secret.
+#[derive(Clone, PartialEq)]
 pub enum KeySource {
     Secret(Vec<u8>),
     PublicKeyPem(String),

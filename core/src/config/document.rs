@@ -1,0 +1,47 @@
+//! The policy file as a user writes it: every key, its default and its meaning. The JSON Schema is derived from here.
+//!
+//! These structs say what a file may hold; `validate` says what makes sense and turns it into [`super::Config`].
+
+mod auth;
+mod limits;
+mod observation;
+mod routing;
+mod security;
+mod server;
+mod shapes;
+mod values;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use auth::*;
+pub use limits::*;
+pub use observation::*;
+pub use routing::*;
+pub use security::*;
+pub use server::*;
+pub use shapes::*;
+pub use values::*;
+
+/// A gateway's policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Document {
+    /// Listeners, whom to believe about clients, and what one request may take.
+    pub server: Server,
+    /// Which requests go where.
+    pub routing: Routing,
+    /// Who may come in.
+    pub auth: Auth,
+    /// How much each may ask for.
+    pub rate_limit: RateLimit,
+    /// Cached answers. Not served yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caching: Option<Caching>,
+    /// TLS, CORS, floods and addresses.
+    pub security: Security,
+    /// Metrics, logs and traces.
+    pub monitoring: Monitoring,
+    /// Where the record of each decision goes.
+    pub event_processing: EventProcessing,
+}
