@@ -22,20 +22,15 @@ fn main() {
             b.iter(|| table.find(next.next().expect("a cycle has no end")))
         });
     }
-    let head = Request::get("/orders/42/items?page=2")
-        .header("host", "api.example.com")
-        .body(())
-        .expect("valid");
+    let head =
+        Request::get("/orders/42/items?page=2").header("host", "api.example.com").body(()).expect("valid");
     let head = head.into_parts().0;
     criterion.bench_function("target/canonical", |b| {
         b.iter_batched(|| (), |()| Target::new(black_box(&head)), BatchSize::SmallInput)
     });
     criterion.final_summary();
     for routes in [1_000, 10_000] {
-        println!(
-            "figure route_ns_{routes}_routes {:.1}",
-            Table::new(routes).median_ns()
-        );
+        println!("figure route_ns_{routes}_routes {:.1}", Table::new(routes).median_ns());
     }
 }
 
@@ -50,19 +45,10 @@ impl Table {
         let services: Vec<Service> = (0..routes / 10).map(service).collect();
         let router = Router::build(&services).expect("the routes differ");
         let mut requests: Vec<_> = (0..routes)
-            .map(|i| {
-                (
-                    format!("{}.example.com", host(i / 10)),
-                    path(i).replace("{id}", "8417"),
-                )
-            })
+            .map(|i| (format!("{}.example.com", host(i / 10)), path(i).replace("{id}", "8417")))
             .collect();
         shuffle(&mut requests);
-        let table = Table {
-            router,
-            requests,
-            headers: HeaderMap::new(),
-        };
+        let table = Table { router, requests, headers: HeaderMap::new() };
         // Every request is served, or a miss would be measured for a match.
         assert!((0..routes).all(|i| table.find(i)));
         table
@@ -70,11 +56,7 @@ impl Table {
 
     fn find(&self, index: usize) -> bool {
         let (host, path) = &self.requests[index];
-        black_box(
-            self.router
-                .find(black_box(host), black_box(path), &Method::GET, &self.headers),
-        )
-        .is_ok()
+        black_box(self.router.find(black_box(host), black_box(path), &Method::GET, &self.headers)).is_ok()
     }
 
     fn median_ns(&self) -> f64 {
@@ -95,33 +77,19 @@ impl Table {
 }
 
 fn service(index: usize) -> Service {
-    let hosts = if index.is_multiple_of(10) {
-        vec![format!("{}.example.com", host(index))]
-    } else {
-        Vec::new()
-    };
+    let hosts =
+        if index.is_multiple_of(10) { vec![format!("{}.example.com", host(index))] } else { Vec::new() };
     let routes = (index * 10..index * 10 + 10).map(|i| Route {
         path: path(i),
         hosts: hosts.clone(),
-        methods: if i % 3 == 0 {
-            vec![Method::GET, Method::POST]
-        } else {
-            Vec::new()
-        },
+        methods: if i % 3 == 0 { vec![Method::GET, Method::POST] } else { Vec::new() },
         ..Route::default()
     });
-    Service {
-        routes: routes.collect(),
-        ..bare_service(format!("service_{index}"))
-    }
+    Service { routes: routes.collect(), ..bare_service(format!("service_{index}")) }
 }
 
 fn host(service: usize) -> String {
-    if service.is_multiple_of(10) {
-        format!("tenant-{service}")
-    } else {
-        "api".to_owned()
-    }
+    if service.is_multiple_of(10) { format!("tenant-{service}") } else { "api".to_owned() }
 }
 
 fn path(i: usize) -> String {
@@ -162,16 +130,8 @@ fn bare_service(name: String) -> Service {
             weight: 1,
         }],
         load_balancer: LoadBalancer::RoundRobin,
-        timeouts: ServiceTimeouts {
-            connect: second,
-            response: second,
-            idle: second,
-        },
-        retries: Retries {
-            attempts: 0,
-            budget_ratio: 0.2,
-            floor_per_s: 1,
-        },
+        timeouts: ServiceTimeouts { connect: second, response: second, idle: second },
+        retries: Retries { attempts: 0, budget_ratio: 0.2, floor_per_s: 1 },
         health_check: None,
         circuit_breaker: None,
         ejection: None,

@@ -13,7 +13,7 @@ pub use id::EventId;
 pub(crate) use id::is_traceparent;
 pub use outbox::OutboxStats;
 
-pub(crate) use outbox::{Outbox, Source};
+pub(crate) use outbox::{Ending, Outbox, Source};
 
 use crate::{Gateway, Now, Service};
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{request, response};
 
 use crate::config::Route;
-use crate::event::{End, Subject, Verdict};
+use crate::event::{End, Ending, Subject, Verdict};
 use crate::gateway::Plan;
 use crate::refusal::{Failure, Refusal};
 use crate::upstream::{Endpoint, Service};
@@ -190,7 +190,7 @@ impl Exchange {
     /// Ends the exchange after `bytes` of the reply's body.
     pub fn finish(mut self, end: End, bytes: u64, now: Now) {
         if let Some(state) = self.0.0.take() {
-            state.end(end, bytes, Some(now));
+            state.end(Ending { end, bytes, now: Some(now) });
         }
     }
 
@@ -296,15 +296,15 @@ impl State {
         Some(&self.service().rules.routes[route as usize])
     }
 
-    fn end(mut self: Box<Self>, end: End, bytes: u64, now: Option<Now>) {
-        if let (Some(now), End::UpstreamReset) = (now, end) {
+    fn end(mut self: Box<Self>, ending: Ending) {
+        if let (Some(now), End::UpstreamReset) = (ending.now, ending.end) {
             self.record_late_failure(now);
         }
         self.release_attempt();
         self.leave();
         let State { gateway, lane, subject, verdict, .. } = *self;
         let outbox = gateway.outbox().clone();
-        outbox.mint(lane, gateway, subject, verdict, end, bytes, now);
+        outbox.mint(lane, gateway, subject, verdict, ending);
     }
 }
 
@@ -325,7 +325,7 @@ impl DerefMut for Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(state) = self.0.take() {
-            state.end(End::Aborted, 0, None);
+            state.end(Ending { end: End::Aborted, bytes: 0, now: None });
         }
     }
 }

@@ -60,7 +60,7 @@ pub struct Gateway {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
-    Routes(#[from] crate::route::RouteConflict),
+    Routes(#[from] crate::route::RouteError),
 }
 
 impl Gateway {
@@ -141,10 +141,6 @@ impl Gateway {
 
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name() == name).map(|service| &**service)
-    }
-
-    pub(crate) fn router(&self) -> &Router {
-        &self.router
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {

@@ -38,13 +38,13 @@ pub enum Failure {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    BadTarget(crate::url::TargetError),
+    BadTarget(crate::url::UrlError),
     TargetTooLong,
     HeadersTooLarge,
     BodyTooLarge,
     NotFound,
     MethodNotAllowed {
-        allow: String,
+        allow: HeaderValue,
     },
     /// Over `max_in_flight` of the service.
     Overloaded,
@@ -165,8 +165,7 @@ impl Refusal {
     fn extra_headers(&self, headers: &mut HeaderMap) {
         match self {
             Refusal::MethodNotAllowed { allow } => {
-                let allow = HeaderValue::try_from(allow.as_str()).expect("methods are tokens");
-                headers.insert(header::ALLOW, allow);
+                headers.insert(header::ALLOW, allow.clone());
             }
             Refusal::CircuitOpen { retry_after_us } => {
                 retry_after(retry_after_us.div_ceil(1_000_000), headers)

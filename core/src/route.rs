@@ -100,6 +100,12 @@ pub struct Captures {
     len: u8,
 }
 
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("rules", &self.rules.len()).finish_non_exhaustive()
+    }
+}
+
 impl Router {
     /// The table for these services; a rule's indices refer to them.
     pub fn build(services: &[Service]) -> Result<Router, RouteError> {
@@ -163,10 +169,7 @@ impl Rule {
     fn accepts_headers(&self, headers: &HeaderMap) -> bool {
         self.headers.iter().all(|condition| match &condition.value {
             None => headers.contains_key(&condition.name),
-            Some(value) => headers
-                .get_all(&condition.name)
-                .iter()
-                .any(|given| given == value),
+            Some(value) => headers.get_all(&condition.name).iter().any(|given| given == value),
         })
     }
 }
@@ -243,18 +246,11 @@ struct Candidate {
 impl Candidate {
     /// `segments` are those of the path as it came.
     fn matched(&self, segments: &Segments, variables: &Variables) -> Match {
-        let mut captures = Captures {
-            len: variables.len,
-            ..Captures::default()
-        };
+        let mut captures = Captures { len: variables.len, ..Captures::default() };
         for (range, depth) in captures.ranges.iter_mut().zip(variables.depths()) {
             *range = segments.range(usize::from(*depth));
         }
-        Match {
-            rule: self.rule,
-            captures,
-            stripped: segments.end_of_first(usize::from(self.stripped)),
-        }
+        Match { rule: self.rule, captures, stripped: segments.end_of_first(usize::from(self.stripped)) }
     }
 }
 
@@ -355,11 +351,7 @@ impl Search<'_> {
 
     fn miss(self) -> Miss {
         let allow = self.refused.into_sorted();
-        if allow.is_empty() {
-            Miss::NotFound
-        } else {
-            Miss::MethodNotAllowed { allow }
-        }
+        if allow.is_empty() { Miss::NotFound } else { Miss::MethodNotAllowed { allow } }
     }
 }
 

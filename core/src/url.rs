@@ -112,11 +112,7 @@ impl Target {
             return Ok(self.path_and_query.clone());
         }
         let rest = &self.path_and_query.as_str()[stripped..];
-        let slash = if rest.starts_with('/') || !base.is_empty() {
-            ""
-        } else {
-            "/"
-        };
+        let slash = if rest.starts_with('/') || !base.is_empty() { "" } else { "/" };
         PathAndQuery::try_from([base, slash, rest].concat()).map_err(|_| UrlError::TooLong)
     }
 
@@ -151,11 +147,7 @@ fn path_and_query(uri: &Uri, method: &Method) -> Result<PathAndQuery, UrlError> 
     }
     let given = uri.path_and_query().ok_or(UrlError::Form)?;
     if given.as_str() == "*" {
-        return if method == Method::OPTIONS {
-            Ok(given.clone())
-        } else {
-            Err(UrlError::Form)
-        };
+        return if method == Method::OPTIONS { Ok(given.clone()) } else { Err(UrlError::Form) };
     }
     match canonical::target(given.as_str())? {
         Cow::Borrowed(_) => Ok(given.clone()),
@@ -173,11 +165,7 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<
     let target = uri.authority().map(Authority::from_target).transpose()?;
     match (target, host) {
         (Some(target), Some(host)) => {
-            let default = if uri.scheme_str() == Some("https") {
-                443
-            } else {
-                80
-            };
+            let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
             let same_port = target.port().unwrap_or(default) == host.port().unwrap_or(default);
             if !same_port || target.host() != host.host() {
                 return Err(UrlError::HostMismatch);

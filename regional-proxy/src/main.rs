@@ -1,1 +1,71 @@
-fn main() {}
+//! The binary `tollgate`: reads its arguments, runs, drains.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tollgate::policy::PolicyFile;
+use tollgate::{demo, policy, process};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One gateway policy, enforced the same at the edge and in your region.
+///
+/// Without a command it runs a demo: the gateway, its admin listener and three sample services in one process.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway with a configuration.
+    Serve {
+        /// The policy file (YAML).
+        #[arg(long, env = "CONFIG_PATH")]
+        config: PathBuf,
+    },
+    /// Validate a configuration without starting anything.
+    Check {
+        /// The policy file (YAML).
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the policy file.
+    Schema,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tollgate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    // An environment may set CONFIG_PATH for a plain `tollgate`, as containers do.
+    let from_environment =
+        || std::env::var_os("CONFIG_PATH").map(|config| Command::Serve { config: config.into() });
+    match arguments.command.or_else(from_environment) {
+        None => demo::run(),
+        Some(Command::Serve { config }) => process::run(PolicyFile::read(&config)?, |_| {}),
+        Some(Command::Check { file }) => check(&file),
+        Some(Command::Schema) => {
+            println!("{:#}", tollgate_core::config::schema());
+            Ok(())
+        }
+    }
+}
+
+fn check(file: &Path) -> Result<()> {
+    let policy = PolicyFile::read(file)?;
+    policy::warn(&policy.loaded);
+    println!("{} is valid: {} services", file.display(), policy.loaded.config.services.len());
+    Ok(())
+}

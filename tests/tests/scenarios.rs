@@ -21,7 +21,11 @@ fn main() -> anyhow::Result<()> {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn trial(platform: &str, case: &Case, play: impl FnOnce(Case) -> anyhow::Result<()> + Send + 'static) -> Trial {
+fn trial(
+    platform: &str,
+    case: &Case,
+    play: impl FnOnce(Case) -> anyhow::Result<()> + Send + 'static,
+) -> Trial {
     let skipped = case.skip.contains_key(platform);
     let (name, case) = (format!("{platform}/{}", case.name), case.clone());
     let run = move || play(case).map_err(|error| Failed::from(format!("{error:#}")));

@@ -1,12 +1,11 @@
 //! Events as CloudEvents 1.0 in the JSON format, written without an intermediate value: this runs once a request.
+//!
+//! The `type` ends in a version, which changes when a field changes meaning or goes away.
 
 use std::io::Write;
 
 use super::Event;
 use crate::timestamp;
-
-/// The CloudEvents `type` of an access event; its version changes when a field changes meaning or goes away.
-pub const API_EVENT_TYPE: &str = "dev.tollgate.api.v1";
 
 impl Event {
     /// Appends the event as one JSON object without a line end.

@@ -1,11 +1,11 @@
 //! The bounded queue between those who decide and those who write down.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{End, Event, EventId, Subject, Verdict};
-use crate::Now;
 use crate::seed::Seed;
+use crate::{Gateway, Now};
 
 /// Events a lane holds until its adapter drains it; beyond that they are dropped and counted.
 pub(crate) const MAX_EVENTS_PER_LANE: usize = 65_536;
@@ -49,6 +49,15 @@ pub struct OutboxStats {
     pub waiting: usize,
 }
 
+/// How and when an exchange ended.
+pub(crate) struct Ending {
+    pub(crate) end: End,
+    /// Of the reply's body.
+    pub(crate) bytes: u64,
+    /// `None`: now, as far as the lane knows.
+    pub(crate) now: Option<Now>,
+}
+
 /// Identifiers drawn for one request.
 pub(crate) struct Drawn {
     pub(crate) id: EventId,
@@ -80,17 +89,16 @@ impl Outbox {
         Drawn { id, traceparent, random: inner.seed.draw() }
     }
 
-    /// Mints the event of an exchange that ended; at `None` the end is now, as far as the lane knows.
+    /// Mints the event of an exchange that ended.
     pub(crate) fn mint(
         &self,
         lane: usize,
-        gateway: std::sync::Arc<crate::Gateway>,
+        gateway: Arc<Gateway>,
         subject: Subject,
         verdict: Verdict,
-        end: End,
-        bytes: u64,
-        now: Option<Now>,
+        ending: Ending,
     ) {
+        let Ending { end, bytes, now } = ending;
         let mut inner = self.lock(lane);
         let now = now.unwrap_or(inner.latest);
         inner.sequence += 1;

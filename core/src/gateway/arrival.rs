@@ -16,7 +16,7 @@ use crate::peer::{Peer, Scheme};
 use crate::refusal::Refusal;
 use crate::route::Miss;
 use crate::upstream;
-use crate::url::{Target, TargetError};
+use crate::url::{Target, UrlError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -61,7 +61,7 @@ pub(super) fn begin(
             .is_some_and(|value| event::is_traceparent(value.as_bytes())),
     };
     let drawn = gateway.outbox.draw(peer.lane(), !arrival.keeps_trace, now);
-    let target = Target::parse(&head.uri, &head.headers, head.version);
+    let target = Target::new(&head);
     let mut exchange = Exchange::new(State {
         gateway: gateway.clone(),
         lane: peer.lane(),
@@ -94,7 +94,7 @@ impl Arrival<'_> {
         &self,
         exchange: &mut State,
         head: &request::Parts,
-        target: Result<Target, TargetError>,
+        target: Result<Target, UrlError>,
         now: Now,
     ) -> Result<(), Stop> {
         let target = target.map_err(Refusal::BadTarget)?;
@@ -105,20 +105,18 @@ impl Arrival<'_> {
             return Err(Refusal::NotImplemented.into());
         }
         let found = self.gateway.router.find(target.host(), target.path(), &head.method, &head.headers);
-        let found = found.map_err(|miss| match miss {
-            Miss::NotFound => Refusal::NotFound,
-            Miss::MethodNotAllowed { allow } => Refusal::MethodNotAllowed { allow },
-        })?;
-        exchange.verdict.service = Some(found.service);
-        exchange.verdict.route = found.route;
-        let service = &self.gateway.services[found.service as usize];
-        let route = found.route.map(|route| &service.rules.routes[route as usize]);
+        let found = found.map_err(not_found)?;
+        let rule = self.gateway.router.rule(found.rule);
+        exchange.verdict.service = Some(rule.service as u32);
+        exchange.verdict.route = rule.route.map(|route| route as u32);
+        let service = &self.gateway.services[rule.service];
+        let route = rule.route.map(|route| &service.rules.routes[route]);
         let timeout = route.and_then(|route| route.timeout).unwrap_or(service.rules.timeouts.response);
         exchange.course.deadline_us = now.mono_us.saturating_add(timeout.as_micros() as u64);
         exchange.course.retries_left =
             route.and_then(|route| route.retries).unwrap_or(service.rules.retries.attempts);
         exchange.course.key = self.hash_key(&service.rules.load_balancer, exchange, head, &target);
-        exchange.plan = Plan::new(&target, &found, route, head);
+        exchange.plan = Plan::new(&target, &found, rule, route, head).map_err(Refusal::BadTarget)?;
         Ok(())
     }
 
@@ -151,7 +149,7 @@ impl Arrival<'_> {
         };
         match *method {
             Method::GET | Method::HEAD => Err(Stop::Own(answer.0, answer.1)),
-            _ => Err(Refusal::MethodNotAllowed { allow: "GET, HEAD".to_owned() }.into()),
+            _ => Err(Refusal::MethodNotAllowed { allow: HeaderValue::from_static("GET, HEAD") }.into()),
         }
     }
 
@@ -216,6 +214,7 @@ impl Exchange {
         head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let verdict = &mut self.state().verdict;
         (verdict.status, verdict.reason) = (status.as_u16(), "own_endpoint");
+        finish_head(&mut head, self.state().subject.id);
         self.respond(head, ReplyBody::Core(Bytes::from_static(body.as_bytes())))
     }
 }
@@ -236,6 +235,13 @@ fn ascii(text: &[u8]) -> HeaderValue {
 fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     matches!(kind.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
+}
+
+fn not_found(miss: Miss) -> Refusal {
+    match miss.allow() {
+        Some(allow) => Refusal::MethodNotAllowed { allow },
+        None => Refusal::NotFound,
+    }
 }
 
 impl From<Refusal> for Stop {

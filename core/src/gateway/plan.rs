@@ -6,9 +6,9 @@ use http::{Version, request, response};
 
 use crate::config::{HeaderEdits, HostHeader, Route, UpstreamProtocol};
 use crate::headers;
-use crate::route::Match;
+use crate::route::{Match, Rule};
 use crate::upstream::Service;
-use crate::url::Target;
+use crate::url::{Target, UrlError};
 
 mod rewrite;
 
@@ -28,19 +28,25 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(target: &Target, found: &Match, route: Option<&Route>, head: &request::Parts) -> Plan {
+    pub(crate) fn new(
+        target: &Target,
+        found: &Match,
+        rule: &Rule,
+        route: Option<&Route>,
+        head: &request::Parts,
+    ) -> Result<Plan, UrlError> {
         let websocket = match head.version {
             Version::HTTP_11 => {
                 headers::upgrade(&head.headers).filter(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
             }
             _ => None,
         };
-        Plan {
-            target: Some(rewrite::target(target, found, route)),
-            host: target.host_header(),
+        Ok(Plan {
+            target: Some(rewrite::target(target, found, rule, route.map(|route| &route.rewrite))?),
+            host: client_host(head),
             websocket,
             trailers: head.headers.contains_key(header::TE) && headers::takes_trailers(&head.headers),
-        }
+        })
     }
 
     pub(crate) fn host(&self) -> Option<&HeaderValue> {
@@ -97,6 +103,12 @@ impl Plan {
             edit(&mut head.headers, &route.rewrite.response_headers);
         }
     }
+}
+
+/// `Host`, or what stands for it in HTTP/2 (RFC 9113 §8.3.1).
+fn client_host(head: &request::Parts) -> Option<HeaderValue> {
+    let authority = || HeaderValue::try_from(head.uri.authority()?.as_str()).ok();
+    head.headers.get(header::HOST).cloned().or_else(authority)
 }
 
 fn absolute(scheme: http::uri::Scheme, host: &HeaderValue, target: PathAndQuery) -> Uri {

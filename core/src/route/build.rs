@@ -58,11 +58,7 @@ pub(super) fn router(services: &[Service]) -> Result<Router, RouteError> {
         tries.insert(listing, &rules[listing.rule.0 as usize]);
     }
     tries.check_steps()?;
-    let depth = listings
-        .iter()
-        .map(|listing| listing.pattern.segments.len())
-        .max()
-        .unwrap_or(0);
+    let depth = listings.iter().map(|listing| listing.pattern.segments.len()).max().unwrap_or(0);
     // A path has at least one segment, which is split off even if all there is are patterns `/*`.
     Ok(tries.into_router(rules.into(), depth.max(1)))
 }
@@ -83,24 +79,11 @@ pub(super) fn list(services: &[Service]) -> Result<(Vec<Rule>, Vec<Listing>), Ro
     let mut listings = Vec::new();
     for (service_index, service) in services.iter().enumerate() {
         if service.routes.is_empty() {
-            let implicit = Route {
-                path: format!("/{}/*", service.name),
-                ..Route::default()
-            };
-            add(
-                &mut rules,
-                &mut listings,
-                &implicit,
-                place(services, service_index, None),
-            )?;
+            let implicit = Route { path: format!("/{}/*", service.name), ..Route::default() };
+            add(&mut rules, &mut listings, &implicit, place(services, service_index, None))?;
         }
         for (route_index, route) in service.routes.iter().enumerate() {
-            add(
-                &mut rules,
-                &mut listings,
-                route,
-                place(services, service_index, Some(route_index)),
-            )?;
+            add(&mut rules, &mut listings, route, place(services, service_index, Some(route_index)))?;
         }
     }
     Ok((rules, listings))
@@ -135,13 +118,7 @@ fn add(
     for host in hosts {
         let any_method = route.methods.is_empty();
         let precedence = Precedence::new(&host, &pattern, route.headers.len(), any_method, position);
-        listings.push(Listing {
-            rule: id,
-            host,
-            pattern: pattern.clone(),
-            stripped,
-            precedence,
-        });
+        listings.push(Listing { rule: id, host, pattern: pattern.clone(), stripped, precedence });
     }
     rules.push(Rule {
         service: place.service_index,
@@ -156,27 +133,14 @@ fn add(
 
 fn place(services: &[Service], service_index: usize, route_index: Option<usize>) -> Place {
     let service = &services[service_index];
-    let path = route_index.map_or_else(
-        || format!("/{}/*", service.name),
-        |i| service.routes[i].path.clone(),
-    );
-    Place {
-        service: service.name.clone(),
-        path,
-        service_index,
-        route_index,
-    }
+    let path = route_index.map_or_else(|| format!("/{}/*", service.name), |i| service.routes[i].path.clone());
+    Place { service: service.name.clone(), path, service_index, route_index }
 }
 
 /// Two routes clash when host, shape of the path and header conditions are the same, however their variables are
 /// called, and a method is served by both: the later one would never see a request of it.
 fn refuse_conflicts(services: &[Service], rules: &[Rule], listings: &[Listing]) -> Result<(), RouteError> {
-    type Shape<'a> = (
-        &'a Host,
-        Vec<Option<&'a str>>,
-        bool,
-        Vec<(&'a str, Option<&'a [u8]>)>,
-    );
+    type Shape<'a> = (&'a Host, Vec<Option<&'a str>>, bool, Vec<(&'a str, Option<&'a [u8]>)>);
     let mut seen: HashMap<Shape<'_>, Vec<RuleId>> = HashMap::new();
     for listing in listings {
         let rule = &rules[listing.rule.0 as usize];
@@ -184,12 +148,7 @@ fn refuse_conflicts(services: &[Service], rules: &[Rule], listings: &[Listing]) 
             Segment::Literal(text) => Some(&**text),
             Segment::Variable(_) => None,
         });
-        let shape = (
-            &listing.host,
-            segments.collect(),
-            listing.pattern.tail,
-            header_set(&rule.headers),
-        );
+        let shape = (&listing.host, segments.collect(), listing.pattern.tail, header_set(&rule.headers));
         let alike = seen.entry(shape).or_default();
         for earlier in alike.iter().map(|id| &rules[id.0 as usize]) {
             if earlier.methods.clashes_with(&rule.methods) {
@@ -205,10 +164,8 @@ fn refuse_conflicts(services: &[Service], rules: &[Rule], listings: &[Listing]) 
 }
 
 fn header_set(headers: &[HeaderMatch]) -> Vec<(&str, Option<&[u8]>)> {
-    let mut set: Vec<_> = headers
-        .iter()
-        .map(|h| (h.name.as_str(), h.value.as_ref().map(|value| value.as_bytes())))
-        .collect();
+    let mut set: Vec<_> =
+        headers.iter().map(|h| (h.name.as_str(), h.value.as_ref().map(|value| value.as_bytes()))).collect();
     set.sort();
     set.dedup();
     set
@@ -237,11 +194,7 @@ const ANY: u32 = 2;
 impl Tries {
     fn new() -> Tries {
         let nodes = vec![Growing::default(), Growing::default(), Growing::default()];
-        Tries {
-            nodes,
-            edges: HashMap::new(),
-            roots: vec![(Host::Any, ANY)],
-        }
+        Tries { nodes, edges: HashMap::new(), roots: vec![(Host::Any, ANY)] }
     }
 
     /// Listings come in order of precedence, so each node's candidates do.
@@ -260,12 +213,7 @@ impl Tries {
             stripped: listing.stripped as u8,
         };
         let node = &mut self.nodes[node as usize];
-        if listing.pattern.tail {
-            &mut node.tail
-        } else {
-            &mut node.exact
-        }
-        .push(candidate);
+        if listing.pattern.tail { &mut node.tail } else { &mut node.exact }.push(candidate);
     }
 
     fn root(&mut self, host: &Host) -> u32 {
@@ -288,10 +236,7 @@ impl Tries {
             Entry::Vacant(edge) => {
                 edge.insert(next);
                 self.nodes[parent as usize].has_literals = true;
-                self.nodes.push(Growing {
-                    parent,
-                    ..Growing::default()
-                });
+                self.nodes.push(Growing { parent, ..Growing::default() });
                 (next, true)
             }
         }
@@ -303,10 +248,7 @@ impl Tries {
         }
         let child = self.nodes.len() as u32;
         self.nodes[parent as usize].variable = Some(child);
-        self.nodes.push(Growing {
-            parent,
-            ..Growing::default()
-        });
+        self.nodes.push(Growing { parent, ..Growing::default() });
         child
     }
 
@@ -340,10 +282,7 @@ impl Tries {
     fn into_router(self, rules: Box<[Rule]>, depth: usize) -> Router {
         let mut candidates = Vec::new();
         let mut place = |list: &[Candidate]| {
-            let span = Span {
-                start: candidates.len() as u32,
-                len: list.len() as u32,
-            };
+            let span = Span { start: candidates.len() as u32, len: list.len() as u32 };
             candidates.extend_from_slice(list);
             span
         };
@@ -361,17 +300,7 @@ impl Tries {
             has_suffixes: nodes[SUFFIX as usize].has_literals,
             any: ANY,
         };
-        let edges = self
-            .edges
-            .iter()
-            .map(|((parent, text), child)| (*parent, &**text, *child));
-        Router {
-            rules,
-            nodes,
-            edges: Edges::new(edges),
-            candidates: candidates.into(),
-            hosts,
-            depth,
-        }
+        let edges = self.edges.iter().map(|((parent, text), child)| (*parent, &**text, *child));
+        Router { rules, nodes, edges: Edges::new(edges), candidates: candidates.into(), hosts, depth }
     }
 }

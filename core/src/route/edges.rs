@@ -18,15 +18,9 @@ impl TextHash {
         let mut hash = text.len() as u64;
         let mut words = text.chunks_exact(8);
         for word in &mut words {
-            hash = mix(
-                hash,
-                u64::from_le_bytes(word.try_into().expect("chunks are of 8 bytes")),
-            );
+            hash = mix(hash, u64::from_le_bytes(word.try_into().expect("chunks are of 8 bytes")));
         }
-        let rest = words
-            .remainder()
-            .iter()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let rest = words.remainder().iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         TextHash((mix(hash, rest) >> 32) as u32)
     }
 }
@@ -37,12 +31,7 @@ impl Edges {
         let mut slots = vec![Edge::VACANT; capacity].into_boxed_slice();
         let mut long = Vec::new();
         for (parent, text, child) in edges {
-            let mut edge = Edge {
-                parent,
-                child,
-                bytes: text.len() as u16,
-                text: [0; INLINE_BYTES],
-            };
+            let mut edge = Edge { parent, child, bytes: text.len() as u16, text: [0; INLINE_BYTES] };
             if text.len() <= INLINE_BYTES {
                 edge.text[..text.len()].copy_from_slice(text.as_bytes());
             } else {
@@ -55,10 +44,7 @@ impl Edges {
             }
             slots[slot] = edge;
         }
-        Edges {
-            slots,
-            long: long.into(),
-        }
+        Edges { slots, long: long.into() }
     }
 
     /// Looks at no more slots than the longest run of occupied ones, which only the configuration decides.
@@ -106,12 +92,7 @@ struct Edge {
 }
 
 impl Edge {
-    const VACANT: Edge = Edge {
-        parent: NONE,
-        child: NONE,
-        bytes: 0,
-        text: [0; INLINE_BYTES],
-    };
+    const VACANT: Edge = Edge { parent: NONE, child: NONE, bytes: 0, text: [0; INLINE_BYTES] };
 }
 
 fn first_slot(parent: u32, hash: TextHash, capacity: usize) -> usize {

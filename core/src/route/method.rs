@@ -17,15 +17,8 @@ impl Methods {
         }
         let bits = methods.iter().filter_map(bit).fold(0, |bits, bit| bits | bit);
         let head = if bits & GET != 0 { HEAD } else { 0 };
-        let others = methods
-            .iter()
-            .filter(|method| bit(method).is_none())
-            .cloned()
-            .collect();
-        Methods::Only {
-            bits: bits | head,
-            others,
-        }
+        let others = methods.iter().filter(|method| bit(method).is_none()).cloned().collect();
+        Methods::Only { bits: bits | head, others }
     }
 
     pub(super) fn contains(&self, method: &Method) -> bool {
@@ -76,9 +69,7 @@ impl Refused {
 
     /// Sorted by name, each once.
     pub(super) fn into_sorted(self) -> Vec<Method> {
-        let registered = REGISTERED
-            .into_iter()
-            .filter(|m| bit(m).is_some_and(|bit| self.bits & bit != 0));
+        let registered = REGISTERED.into_iter().filter(|m| bit(m).is_some_and(|bit| self.bits & bit != 0));
         let mut methods: Vec<Method> = registered.chain(self.others).collect();
         methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         methods.dedup();

@@ -64,19 +64,11 @@ impl Pattern {
         }
         let (fixed, tail) = match rest {
             "*" => {
-                return Ok(Pattern {
-                    segments: Vec::new(),
-                    tail: true,
-                });
+                return Ok(Pattern { segments: Vec::new(), tail: true });
             }
-            _ => rest
-                .strip_suffix("/*")
-                .map_or((rest, false), |fixed| (fixed, true)),
+            _ => rest.strip_suffix("/*").map_or((rest, false), |fixed| (fixed, true)),
         };
-        let segments = fixed
-            .split('/')
-            .map(Segment::parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let segments = fixed.split('/').map(Segment::parse).collect::<Result<Vec<_>, _>>()?;
         let pattern = Pattern { segments, tail };
         let names: Vec<_> = pattern.variables().collect();
         if pattern.segments.len() > SEGMENTS_MAX {
@@ -121,14 +113,9 @@ impl Segment {
         if text.contains(['{', '}']) {
             let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
             let name = name.filter(|name| {
-                !name.is_empty()
-                    && name
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             });
-            return name
-                .map(|name| Segment::Variable(name.into()))
-                .ok_or(PatternError::Variable);
+            return name.map(|name| Segment::Variable(name.into())).ok_or(PatternError::Variable);
         }
         let path = format!("/{text}");
         let canonical = canonical_path(&path).map_err(|_| PatternError::Escape)?;

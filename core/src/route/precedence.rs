@@ -41,9 +41,7 @@ impl Precedence {
                 Host::Suffix(suffix) => HostRank::Suffix(Reverse(suffix.split('.').count())),
                 Host::Any => HostRank::Any,
             },
-            path: segments
-                .chain(pattern.tail.then_some(SegmentRank::Tail))
-                .collect(),
+            path: segments.chain(pattern.tail.then_some(SegmentRank::Tail)).collect(),
             headers: Reverse(headers),
             any_method,
             position,

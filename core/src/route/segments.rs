@@ -22,22 +22,12 @@ impl Segments {
     /// `path` starts with a slash and has at most 65,535 bytes.
     pub(super) fn split(path: &str, depth: usize) -> Segments {
         let bytes = path.as_bytes();
-        let mut segments = Segments {
-            parts: [Part::default(); SEGMENTS_MAX],
-            len: 0,
-            complete: false,
-        };
+        let mut segments = Segments { parts: [Part::default(); SEGMENTS_MAX], len: 0, complete: false };
         let mut start = 1;
         for part in &mut segments.parts[..depth] {
-            let end = bytes[start..]
-                .iter()
-                .position(|byte| *byte == b'/')
-                .map_or(bytes.len(), |at| start + at);
-            *part = Part {
-                start: start as u16,
-                end: end as u16,
-                hash: TextHash::of(&bytes[start..end]),
-            };
+            let end =
+                bytes[start..].iter().position(|byte| *byte == b'/').map_or(bytes.len(), |at| start + at);
+            *part = Part { start: start as u16, end: end as u16, hash: TextHash::of(&bytes[start..end]) };
             segments.len += 1;
             if end == bytes.len() {
                 segments.complete = true;
@@ -56,10 +46,7 @@ impl Segments {
     /// A node at the deepest pattern's depth has no children, so no segment beyond those split is asked for.
     pub(super) fn get<'a>(&self, depth: usize, path: &'a str) -> (&'a [u8], TextHash) {
         let part = &self.parts[depth];
-        (
-            &path.as_bytes()[usize::from(part.start)..usize::from(part.end)],
-            part.hash,
-        )
+        (&path.as_bytes()[usize::from(part.start)..usize::from(part.end)], part.hash)
     }
 
     pub(super) fn range(&self, depth: usize) -> (u16, u16) {

@@ -15,16 +15,8 @@ fn service(name: &str, routes: Vec<Route>) -> Service {
         name: name.to_owned(),
         endpoints: Vec::new(),
         load_balancer: LoadBalancer::RoundRobin,
-        timeouts: ServiceTimeouts {
-            connect: second,
-            response: second,
-            idle: second,
-        },
-        retries: Retries {
-            attempts: 0,
-            budget_ratio: 0.2,
-            floor_per_s: 1,
-        },
+        timeouts: ServiceTimeouts { connect: second, response: second, idle: second },
+        retries: Retries { attempts: 0, budget_ratio: 0.2, floor_per_s: 1 },
         health_check: None,
         circuit_breaker: None,
         ejection: None,
@@ -37,10 +29,7 @@ fn service(name: &str, routes: Vec<Route>) -> Service {
 }
 
 fn path(path: &str) -> Route {
-    Route {
-        path: path.to_owned(),
-        ..Route::default()
-    }
+    Route { path: path.to_owned(), ..Route::default() }
 }
 
 /// A route written as `[METHOD,METHOD ][host]/path`.
@@ -48,26 +37,15 @@ fn route(text: &str) -> Route {
     let (methods, rest) = text.split_once(' ').unwrap_or(("", text));
     let (host, tail) = rest.split_at(rest.find('/').unwrap());
     Route {
-        hosts: [host]
-            .iter()
-            .filter(|host| !host.is_empty())
-            .map(|host| host.to_string())
-            .collect(),
-        methods: methods
-            .split(',')
-            .filter(|m| !m.is_empty())
-            .map(|m| m.parse().unwrap())
-            .collect(),
+        hosts: [host].iter().filter(|host| !host.is_empty()).map(|host| host.to_string()).collect(),
+        methods: methods.split(',').filter(|m| !m.is_empty()).map(|m| m.parse().unwrap()).collect(),
         ..path(tail)
     }
 }
 
 fn with_header(mut route: Route, name: &'static str, value: Option<&'static str>) -> Route {
     let value = value.map(HeaderValue::from_static);
-    route.headers.push(HeaderMatch {
-        name: HeaderName::from_static(name),
-        value,
-    });
+    route.headers.push(HeaderMatch { name: HeaderName::from_static(name), value });
     route
 }
 
@@ -109,15 +87,9 @@ fn a_path_that_no_pattern_covers_is_not_found() {
         ],
     );
     let router = router(&["/*"]);
-    assert_eq!(
-        router.find("h", "*", &Method::OPTIONS, &HeaderMap::new()),
-        Err(Miss::NotFound)
-    );
+    assert_eq!(router.find("h", "*", &Method::OPTIONS, &HeaderMap::new()), Err(Miss::NotFound));
     let long = "/a".repeat(40_000);
-    assert_eq!(
-        router.find("h", &long, &Method::GET, &HeaderMap::new()),
-        Err(Miss::NotFound)
-    );
+    assert_eq!(router.find("h", &long, &Method::GET, &HeaderMap::new()), Err(Miss::NotFound));
 }
 
 #[test]
@@ -136,10 +108,7 @@ fn prefixes_match_at_segment_boundaries() {
             ("GET h/x/", "404"),
         ],
     );
-    check(
-        &["/*"],
-        &[("GET h/", "/*"), ("GET h/a/b", "/*"), ("GET h//", "/*")],
-    );
+    check(&["/*"], &[("GET h/", "/*"), ("GET h/a/b", "/*"), ("GET h//", "/*")]);
     check(&["/", "/*"], &[("GET h/", "/"), ("GET h//", "/*")]);
 }
 
@@ -165,11 +134,7 @@ fn the_more_specific_segment_from_the_left_wins() {
 fn a_choice_that_leads_nowhere_is_taken_back() {
     check(
         &["/a/b/c", "/{x}/b/d", "/a/{y}/e"],
-        &[
-            ("GET h/a/b/d", "/{x}/b/d"),
-            ("GET h/a/b/e", "/a/{y}/e"),
-            ("GET h/a/b/f", "404"),
-        ],
+        &[("GET h/a/b/d", "/{x}/b/d"), ("GET h/a/b/e", "/a/{y}/e"), ("GET h/a/b/f", "404")],
     );
 }
 
@@ -193,14 +158,7 @@ fn hosts_go_before_paths() {
 #[test]
 fn only_a_wrong_method_is_405_and_allow_lists_what_would_be_served() {
     check(
-        &[
-            "GET /a",
-            "POST,DELETE /a",
-            "PURGE /{x}",
-            "GET other/a",
-            "GET /b",
-            "/c",
-        ],
+        &["GET /a", "POST,DELETE /a", "PURGE /{x}", "GET other/a", "GET /b", "/c"],
         &[
             ("GET h/a", "GET /a"),
             ("HEAD h/a", "GET /a"),
@@ -217,10 +175,7 @@ fn only_a_wrong_method_is_405_and_allow_lists_what_would_be_served() {
     // A route whose headers do not match says nothing about methods.
     let routes = vec![with_header(route("GET /a"), "x-v", Some("2"))];
     let router = Router::build(&[service("s", routes)]).unwrap();
-    assert_eq!(
-        router.find("h", "/a", &Method::POST, &HeaderMap::new()),
-        Err(Miss::NotFound)
-    );
+    assert_eq!(router.find("h", "/a", &Method::POST, &HeaderMap::new()), Err(Miss::NotFound));
 }
 
 #[test]
@@ -280,80 +235,43 @@ fn captures_are_the_clients_spelling() {
 #[test]
 fn variables_of_an_abandoned_choice_are_not_captured() {
     let router = router(&["/{a}/{b}/x", "/{a}/*"]);
-    let found = router
-        .find("h", "/1/2/y", &Method::GET, &HeaderMap::new())
-        .unwrap();
+    let found = router.find("h", "/1/2/y", &Method::GET, &HeaderMap::new()).unwrap();
     assert_eq!(found.captures().len(), 1);
 }
 
 #[test]
 fn a_service_without_routes_is_reached_by_its_name() {
     let router = Router::build(&[service("users", vec![]), service("orders", vec![])]).unwrap();
-    for (path, stripped) in [
-        ("/orders", 7),
-        ("/orders/", 7),
-        ("/orders/1/2", 7),
-        ("/%6frders/1", 9),
-    ] {
+    for (path, stripped) in [("/orders", 7), ("/orders/", 7), ("/orders/1/2", 7), ("/%6frders/1", 9)] {
         let found = router.find("h", path, &Method::PUT, &HeaderMap::new()).unwrap();
-        assert_eq!(
-            (router.rule(found.rule).service, router.rule(found.rule).route),
-            (1, None)
-        );
+        assert_eq!((router.rule(found.rule).service, router.rule(found.rule).route), (1, None));
         assert_eq!(found.stripped(), stripped);
     }
-    assert_eq!(
-        router.find("h", "/ordersx", &Method::PUT, &HeaderMap::new()),
-        Err(Miss::NotFound)
-    );
+    assert_eq!(router.find("h", "/ordersx", &Method::PUT, &HeaderMap::new()), Err(Miss::NotFound));
 }
 
 #[test]
 fn a_prefix_to_strip_is_made_of_the_paths_first_segments() {
     let strip = |pattern: &str, prefix: &str| {
-        let rewrite = Rewrite {
-            strip_prefix: Some(prefix.to_owned()),
-            ..Rewrite::default()
-        };
-        Router::build(&[service(
-            "s",
-            vec![Route {
-                rewrite,
-                ..path(pattern)
-            }],
-        )])
+        let rewrite = Rewrite { strip_prefix: Some(prefix.to_owned()), ..Rewrite::default() };
+        Router::build(&[service("s", vec![Route { rewrite, ..path(pattern) }])])
     };
     for (prefix, stripped) in [("/api/{v}", 7), ("/api", 4), ("/api/", 4), ("/", 0)] {
         let router = strip("/api/{v}/*", prefix).unwrap();
-        let found = router
-            .find("h", "/api/v1/x", &Method::GET, &HeaderMap::new())
-            .unwrap();
+        let found = router.find("h", "/api/v1/x", &Method::GET, &HeaderMap::new()).unwrap();
         assert_eq!(found.stripped(), stripped, "{prefix}");
     }
     for prefix in ["/ap", "/api/v1", "/api/{v}/x", "/api/*"] {
         let error = strip("/api/{v}/*", prefix).err().unwrap();
-        assert!(
-            matches!(
-                error,
-                RouteError::Pattern {
-                    fault: PatternError::Strip,
-                    ..
-                }
-            ),
-            "{prefix}"
-        );
+        assert!(matches!(error, RouteError::Pattern { fault: PatternError::Strip, .. }), "{prefix}");
     }
 }
 
 #[test]
 fn patterns_that_can_never_match_are_refused() {
     let check = |pattern: &str, expected: PatternError| {
-        let error = Router::build(&[service("s", vec![path("/ok"), path(pattern)])])
-            .err()
-            .unwrap();
-        let RouteError::Pattern { place, fault } = error else {
-            panic!("{pattern}: {error}")
-        };
+        let error = Router::build(&[service("s", vec![path("/ok"), path(pattern)])]).err().unwrap();
+        let RouteError::Pattern { place, fault } = error else { panic!("{pattern}: {error}") };
         assert_eq!((fault, place.route_index), (expected, Some(1)), "{pattern}");
     };
     check("", PatternError::NoSlash);
@@ -370,10 +288,7 @@ fn patterns_that_can_never_match_are_refused() {
     check("/{a}/{a}", PatternError::VariableRepeated);
     check("/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}", PatternError::Variables);
     check(&"/a".repeat(SEGMENTS_MAX + 1), PatternError::Segments);
-    check(
-        &format!("/{}", "a".repeat(PATTERN_BYTES_MAX)),
-        PatternError::TooLong,
-    );
+    check(&format!("/{}", "a".repeat(PATTERN_BYTES_MAX)), PatternError::TooLong);
     check("/a/../b", PatternError::Dots);
     check("/%2e", PatternError::Dots);
     check("/%zz", PatternError::Escape);
@@ -399,25 +314,15 @@ fn routes_that_serve_the_same_requests_are_refused_with_both_positions() {
     check(route("h/a"), route("H/a"), true);
     check(route("GET,POST /a"), route("POST,PUT /a"), true);
     check(route("GET /a"), route("HEAD /a"), true);
-    check(
-        with_header(path("/a"), "x", None),
-        with_header(path("/a"), "x", None),
-        true,
-    );
+    check(with_header(path("/a"), "x", None), with_header(path("/a"), "x", None), true);
     check(path("/two/*"), path("/two/*"), true);
     check(route("/a"), route("/a/"), false);
     check(route("/a"), route("/a/*"), false);
     check(route("/a"), route("h/a"), false);
     check(route("GET /a"), route("/a"), false);
     check(route("GET /a"), route("POST /a"), false);
-    check(
-        with_header(path("/a"), "x", None),
-        with_header(path("/a"), "x", Some("1")),
-        false,
-    );
-    let error = Router::build(&[service("one", vec![path("/two/*")]), service("two", vec![])])
-        .err()
-        .unwrap();
+    check(with_header(path("/a"), "x", None), with_header(path("/a"), "x", Some("1")), false);
+    let error = Router::build(&[service("one", vec![path("/two/*")]), service("two", vec![])]).err().unwrap();
     assert_eq!(
         error.to_string(),
         "service `two`, reached at `/two` would match the same requests as route `/two/*` of service `one`: \
@@ -428,22 +333,9 @@ fn routes_that_serve_the_same_requests_are_refused_with_both_positions() {
 /// Every combination of a literal and a variable in `depth` segments: each lookup may have to visit all of them.
 fn every_combination(depth: usize) -> Vec<Route> {
     let combination = |bits: usize| {
-        (0..depth)
-            .map(|i| {
-                if bits >> i & 1 == 0 {
-                    "/a".to_owned()
-                } else {
-                    format!("/{{v{i}}}")
-                }
-            })
-            .collect()
+        (0..depth).map(|i| if bits >> i & 1 == 0 { "/a".to_owned() } else { format!("/{{v{i}}}") }).collect()
     };
-    (0..1 << depth)
-        .map(|bits| Route {
-            path: combination(bits),
-            ..Route::default()
-        })
-        .collect()
+    (0..1 << depth).map(|bits| Route { path: combination(bits), ..Route::default() }).collect()
 }
 
 #[test]
@@ -453,28 +345,14 @@ fn configurations_that_take_too_many_steps_to_search_are_refused() {
     let error = Router::build(&[service("s", [every_combination(8), many_headers(4_000)].concat())]).err();
     assert!(matches!(error, Some(RouteError::Steps { .. })), "{error:?}");
     let error = Router::build(&[service("s", many_headers(STEPS_MAX))]).err();
-    assert_eq!(
-        error,
-        Some(RouteError::Steps {
-            host: "any host".to_owned(),
-            steps: STEPS_MAX + 2
-        })
-    );
+    assert_eq!(error, Some(RouteError::Steps { host: "any host".to_owned(), steps: STEPS_MAX + 2 }));
 }
 
 /// Routes that differ in the value of one header.
 fn many_headers(count: usize) -> Vec<Route> {
     let value = |i: usize| Some(HeaderValue::from(i));
-    let header = |i| HeaderMatch {
-        name: HeaderName::from_static("x"),
-        value: value(i),
-    };
-    (0..count)
-        .map(|i| Route {
-            headers: vec![header(i)],
-            ..path("/a")
-        })
-        .collect()
+    let header = |i| HeaderMatch { name: HeaderName::from_static("x"), value: value(i) };
+    (0..count).map(|i| Route { headers: vec![header(i)], ..path("/a") }).collect()
 }
 
 #[test]
@@ -502,9 +380,9 @@ fn model(
         let host_fits = match &listing.host {
             Host::Any => true,
             Host::Exact(name) => **name == *host,
-            Host::Suffix(suffix) => host
-                .strip_suffix(&**suffix)
-                .is_some_and(|h| h.len() > 1 && h.ends_with('.')),
+            Host::Suffix(suffix) => {
+                host.strip_suffix(&**suffix).is_some_and(|h| h.len() > 1 && h.ends_with('.'))
+            }
         };
         if !host_fits || !path_fits(&listing.pattern, path) || !rule.accepts_headers(headers) {
             continue;
@@ -513,10 +391,7 @@ fn model(
             let written = &services[rule.service].routes[rule.route.unwrap()].methods;
             allow.extend(written.iter().map(|method| method.to_string()));
             allow.extend(written.contains(&Method::GET).then(|| "HEAD".to_owned()));
-        } else if best
-            .as_ref()
-            .is_none_or(|(precedence, _)| listing.precedence < *precedence)
-        {
+        } else if best.as_ref().is_none_or(|(precedence, _)| listing.precedence < *precedence) {
             best = Some((listing.precedence.clone(), listing.rule));
         }
     }
@@ -525,9 +400,7 @@ fn model(
     match best {
         Some((_, rule)) => Ok(rule),
         None if allow.is_empty() => Err(Miss::NotFound),
-        None => Err(Miss::MethodNotAllowed {
-            allow: allow.iter().map(|m| m.parse().unwrap()).collect(),
-        }),
+        None => Err(Miss::MethodNotAllowed { allow: allow.iter().map(|m| m.parse().unwrap()).collect() }),
     }
 }
 
@@ -548,10 +421,8 @@ fn path_fits(pattern: &pattern::Pattern, path: &str) -> bool {
 fn any_route() -> impl Strategy<Value = Route> {
     let segment = prop_oneof![4 => "[ab]", 3 => Just("{}".to_owned()), 1 => Just(String::new())];
     let any_path = (proptest::collection::vec(segment, 0..5), any::<bool>()).prop_map(|(segments, tail)| {
-        let named = segments
-            .iter()
-            .enumerate()
-            .map(|(i, s)| format!("/{}", s.replace("{}", &format!("{{v{i}}}"))));
+        let named =
+            segments.iter().enumerate().map(|(i, s)| format!("/{}", s.replace("{}", &format!("{{v{i}}}"))));
         let path: String = named.chain(tail.then(|| "/*".to_owned())).collect();
         if path.is_empty() { "/".to_owned() } else { path }
     });
@@ -562,43 +433,24 @@ fn any_route() -> impl Strategy<Value = Route> {
     (any_path, hosts, methods, header).prop_map(|(text, hosts, methods, headers)| {
         let route = Route {
             hosts: hosts.into_iter().map(str::to_owned).collect(),
-            methods: methods
-                .into_iter()
-                .map(|method| method.parse().unwrap())
-                .collect(),
+            methods: methods.into_iter().map(|method| method.parse().unwrap()).collect(),
             ..path(&text)
         };
-        headers
-            .into_iter()
-            .fold(route, |route, (name, value)| with_header(route, name, value))
+        headers.into_iter().fold(route, |route, (name, value)| with_header(route, name, value))
     })
 }
 
 fn any_request() -> impl Strategy<Value = (String, String, Method, HeaderMap)> {
-    let host = prop_oneof![
-        Just(""),
-        Just("z"),
-        Just("y.z"),
-        Just("x.y.z"),
-        Just("w.x.y.z"),
-        Just("q.z"),
-        Just("q")
-    ];
+    let host =
+        prop_oneof![Just(""), Just("z"), Just("y.z"), Just("x.y.z"), Just("w.x.y.z"), Just("q.z"), Just("q")];
     let segment = prop_oneof![4 => "[abc]", 1 => Just("%61".to_owned()), 1 => Just(String::new())];
     let path =
         proptest::collection::vec(segment, 1..6).prop_map(|segments| format!("/{}", segments.join("/")));
-    let method = prop_oneof![
-        Just("GET"),
-        Just("HEAD"),
-        Just("POST"),
-        Just("PURGE"),
-        Just("PUT")
-    ];
+    let method = prop_oneof![Just("GET"), Just("HEAD"), Just("POST"), Just("PURGE"), Just("PUT")];
     let headers = proptest::sample::subsequence(vec![("k", "1"), ("k", "2"), ("l", "1")], 0..3);
     (host, path, method, headers).prop_map(|(host, path, method, headers)| {
-        let headers = headers
-            .into_iter()
-            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)));
+        let headers =
+            headers.into_iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)));
         (host.to_owned(), path, method.parse().unwrap(), headers.collect())
     })
 }

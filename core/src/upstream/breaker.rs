@@ -28,6 +28,16 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+impl BreakerState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// Leave for one call. It is given back by `Breaker::record` or `Breaker::release`; a probe's expires by time.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Permit {

@@ -193,9 +193,7 @@ fn push_encoded(out: &mut String, text: &str, offset: usize, table: &[Class; 256
                     return Err(UrlError::Nul { at: offset + at });
                 }
                 out.push_str(&text[copied..at]);
-                text.as_bytes()[at..end]
-                    .iter()
-                    .for_each(|byte| push_escape(out, *byte));
+                text.as_bytes()[at..end].iter().for_each(|byte| push_escape(out, *byte));
                 copied = end;
             }
             _ => {}
@@ -228,10 +226,7 @@ fn decode(bytes: &[u8], at: usize) -> Option<u8> {
 
 /// Whether the first segment of `bytes` is a dot segment.
 fn starts_with_dots(bytes: &[u8]) -> bool {
-    let end = bytes
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'\\' | b'?'))
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|byte| matches!(byte, b'/' | b'\\' | b'?')).unwrap_or(bytes.len());
     dots(&bytes[..end]) > 0
 }
 

@@ -21,10 +21,7 @@ impl Authority {
             Host::AsGiven { bytes } => Text::Header(value.clone(), bytes),
             Host::Rewritten(text) => Text::Owned(text),
         };
-        Ok(Authority {
-            text,
-            port: parsed.port,
-        })
+        Ok(Authority { text, port: parsed.port })
     }
 
     pub(super) fn from_target(authority: &http::uri::Authority) -> Result<Authority, UrlError> {
@@ -36,10 +33,7 @@ impl Authority {
             Host::AsGiven { bytes } => Text::Target(authority.clone(), bytes),
             Host::Rewritten(text) => Text::Owned(text),
         };
-        Ok(Authority {
-            text,
-            port: parsed.port,
-        })
+        Ok(Authority { text, port: parsed.port })
     }
 
     pub(super) fn host(&self) -> &str {
@@ -94,11 +88,7 @@ fn parse(text: &str) -> Result<Parsed, UrlError> {
         None if rest.is_empty() => None,
         None => return Err(UrlError::HostInvalid),
     };
-    let host = if host.starts_with('[') {
-        ipv6(host)?
-    } else {
-        name(host)?
-    };
+    let host = if host.starts_with('[') { ipv6(host)? } else { name(host)? };
     Ok(Parsed { host, port })
 }
 
@@ -120,9 +110,7 @@ fn ipv6(bracketed: &str) -> Result<Host, UrlError> {
     let address: Ipv6Addr = inner.parse().map_err(|_| UrlError::HostInvalid)?;
     let text = format!("[{address}]");
     Ok(match text == bracketed {
-        true => Host::AsGiven {
-            bytes: text.len() as u8,
-        },
+        true => Host::AsGiven { bytes: text.len() as u8 },
         false => Host::Rewritten(text.into()),
     })
 }
@@ -152,9 +140,7 @@ fn name(text: &str) -> Result<Host, UrlError> {
         return Err(UrlError::HostInvalid);
     }
     Ok(match lower {
-        true => Host::AsGiven {
-            bytes: name.len() as u8,
-        },
+        true => Host::AsGiven { bytes: name.len() as u8 },
         false => Host::Rewritten(name.to_ascii_lowercase().into()),
     })
 }

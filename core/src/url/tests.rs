@@ -13,14 +13,7 @@ fn head(method: &str, uri: &str, version: Version, hosts: &[&str]) -> Parts {
 
 fn check(given: &str, expected: Result<&str, UrlError>) {
     let target = Target::new(&head("GET", given, Version::HTTP_11, &["h"]));
-    assert_eq!(
-        target
-            .as_ref()
-            .map(|t| t.path_and_query().as_str())
-            .map_err(|e| *e),
-        expected,
-        "{given}"
-    );
+    assert_eq!(target.as_ref().map(|t| t.path_and_query().as_str()).map_err(|e| *e), expected, "{given}");
 }
 
 fn check_host(uri: &str, version: Version, hosts: &[&str], expected: Result<(&str, Option<u16>), UrlError>) {
@@ -116,18 +109,8 @@ fn a_request_names_exactly_one_host() {
     check_host("/", Version::HTTP_2, &[], Err(UrlError::HostMissing));
     check_host("/", Version::HTTP_11, &["a", "a"], Err(UrlError::HostRepeated));
     check_host("http://a/", Version::HTTP_11, &["b"], Err(UrlError::HostMismatch));
-    check_host(
-        "http://a/",
-        Version::HTTP_11,
-        &["a:81"],
-        Err(UrlError::HostMismatch),
-    );
-    check_host(
-        "https://a/",
-        Version::HTTP_2,
-        &["a:80"],
-        Err(UrlError::HostMismatch),
-    );
+    check_host("http://a/", Version::HTTP_11, &["a:81"], Err(UrlError::HostMismatch));
+    check_host("https://a/", Version::HTTP_2, &["a:80"], Err(UrlError::HostMismatch));
     check_host("https://A:443/", Version::HTTP_2, &["a."], Ok(("a", Some(443))));
     check_host("/", Version::HTTP_10, &[], Ok(("", None)));
     check_host("http://h/", Version::HTTP_10, &[], Ok(("h", None)));
@@ -138,40 +121,16 @@ fn a_request_names_exactly_one_host() {
 fn hosts_that_no_name_or_address_is_spelled_like_are_refused() {
     let long_label = "a".repeat(64);
     let long_name = ["a".repeat(63), "a".repeat(63), "a".repeat(63), "a".repeat(62)].join(".");
-    for host in [
-        "",
-        ".",
-        ":80",
-        "a..b",
-        ".a",
-        "a..",
-        "a b",
-        "a/b",
-        "a%41",
-        "é",
-        "a,b",
-        &long_label,
-        &long_name,
-    ] {
+    for host in
+        ["", ".", ":80", "a..b", ".a", "a..", "a b", "a/b", "a%41", "é", "a,b", &long_label, &long_name]
+    {
         check_host("/", Version::HTTP_11, &[host], Err(UrlError::HostInvalid));
     }
-    for host in [
-        "[::1",
-        "[::1]x",
-        "[fe80::1%25eth0]",
-        "[]",
-        "::1",
-        "a@b",
-        "1.2.3",
-        "0x7f.1",
-        "1.2.3.256",
-        "a.0x",
-    ] {
+    for host in
+        ["[::1", "[::1]x", "[fe80::1%25eth0]", "[]", "::1", "a@b", "1.2.3", "0x7f.1", "1.2.3.256", "a.0x"]
+    {
         let error = Target::new(&head("GET", "/", Version::HTTP_11, &[host])).unwrap_err();
-        assert!(
-            matches!(error, UrlError::HostInvalid | UrlError::PortInvalid),
-            "{host}: {error}"
-        );
+        assert!(matches!(error, UrlError::HostInvalid | UrlError::PortInvalid), "{host}: {error}");
     }
     for host in ["a:65536", "a:+80", "a:8 0", "a:b", "a:80:80"] {
         check_host("/", Version::HTTP_11, &[host], Err(UrlError::PortInvalid));
@@ -181,20 +140,10 @@ fn hosts_that_no_name_or_address_is_spelled_like_are_refused() {
 
 #[test]
 fn hosts_are_compared_in_one_spelling() {
-    check_host(
-        "/",
-        Version::HTTP_11,
-        &["API.Example.com.:8080"],
-        Ok(("api.example.com", Some(8080))),
-    );
+    check_host("/", Version::HTTP_11, &["API.Example.com.:8080"], Ok(("api.example.com", Some(8080))));
     check_host("/", Version::HTTP_11, &["a_b-c.d"], Ok(("a_b-c.d", None)));
     check_host("/", Version::HTTP_11, &["a:"], Ok(("a", None)));
-    check_host(
-        "/",
-        Version::HTTP_11,
-        &["127.0.0.1:80"],
-        Ok(("127.0.0.1", Some(80))),
-    );
+    check_host("/", Version::HTTP_11, &["127.0.0.1:80"], Ok(("127.0.0.1", Some(80))));
     check_host("/", Version::HTTP_11, &["[::1]:80"], Ok(("[::1]", Some(80))));
     check_host("/", Version::HTTP_11, &["[0:0::0001]"], Ok(("[::1]", None)));
 }
@@ -236,10 +185,7 @@ fn a_rewritten_path_is_canonical_and_never_grows_a_query() {
 #[test]
 fn a_target_that_outgrows_a_uri_is_refused() {
     let given = format!("/{}", "é".repeat(20_000));
-    assert_eq!(
-        Target::new(&head("GET", &given, Version::HTTP_11, &["h"])).unwrap_err(),
-        UrlError::TooLong
-    );
+    assert_eq!(Target::new(&head("GET", &given, Version::HTTP_11, &["h"])).unwrap_err(), UrlError::TooLong);
 }
 
 proptest! {

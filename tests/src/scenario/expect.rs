@@ -41,8 +41,10 @@ impl Differences {
 
     pub(super) fn headers(&mut self, whose: &str, got: &HeaderMap, expected: &Expected, names: &Names) {
         for (name, expected) in expected {
-            let got: Vec<_> = got.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-            let expected: Vec<_> = expected.iter().flat_map(|values| values.iter()).map(|value| names.resolve(value)).collect();
+            let got: Vec<_> =
+                got.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+            let expected: Vec<_> =
+                expected.iter().flat_map(|values| values.iter()).map(|value| names.resolve(value)).collect();
             let any = expected == [ANY] && got.len() == 1;
             if !any && got != expected {
                 self.note(format!("{whose} header {name}: got {got:?}, expected {expected:?}"));
@@ -93,6 +95,8 @@ pub(super) struct Names(pub(super) BTreeMap<String, String>);
 impl Names {
     /// Replaces `{name}` by the upstream's authority.
     pub(super) fn resolve(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (name, authority)| text.replace(&format!("{{{name}}}"), authority))
+        self.0
+            .iter()
+            .fold(text.to_owned(), |text, (name, authority)| text.replace(&format!("{{{name}}}"), authority))
     }
 }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use anyhow::{Context, Result, bail};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use tollgate_core::{
-    End, Failure, Forward, Gateway, Now, Options, Outcome, Peer, Progress, ReplyBody, RequestBody, Scheme, Step,
+    End, Failure, Forward, Gateway, Now, Options, Outcome, Peer, Progress, ReplyBody, RequestBody, Scheme,
+    Step,
 };
 
 use super::expect::{Differences, Got, Names};
@@ -28,8 +29,9 @@ pub fn play(case: &Case) -> Result<()> {
         at_ms = exchange.at_ms.unwrap_or(at_ms);
         let now = Now { wall_us: START_WALL_US + at_ms * 1_000, mono_us: START_MONO_US + at_ms * 1_000 };
         for time in 0..exchange.times {
-            play_exchange(&gateway, exchange, now)
-                .with_context(|| format!("exchange {} ({}), time {}", index + 1, exchange.request, time + 1))?;
+            play_exchange(&gateway, exchange, now).with_context(|| {
+                format!("exchange {} ({}), time {}", index + 1, exchange.request, time + 1)
+            })?;
         }
     }
     Ok(())
@@ -52,7 +54,8 @@ fn play_exchange(gateway: &std::sync::Arc<Gateway>, exchange: &Exchange, now: No
         match step {
             Step::Respond(reply) => break reply,
             Step::Forward(forward) => {
-                let attempt = attempts.pop_front().context("an upstream was called once more than expected")?;
+                let attempt =
+                    attempts.pop_front().context("an upstream was called once more than expected")?;
                 upstream_answer = Some(&attempt.answer);
                 step = play_attempt(forward, attempt, body, now, &mut differences)?;
             }

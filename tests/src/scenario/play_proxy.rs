@@ -43,7 +43,9 @@ pub fn play(case: &Case, binary: &Path) -> Result<()> {
             at_ms = exchange.at_ms.unwrap_or(at_ms);
             for time in 0..exchange.times {
                 let played = stage.play(exchange, at_ms).await;
-                played.with_context(|| format!("exchange {} ({}), time {}", index + 1, exchange.request, time + 1))?;
+                played.with_context(|| {
+                    format!("exchange {} ({}), time {}", index + 1, exchange.request, time + 1)
+                })?;
             }
         }
         Ok(())
@@ -65,8 +67,11 @@ impl Stage {
         let (upstreams, names) = Upstreams::start(&mut config).await?;
         let folder = TempDir::new()?;
         let listen = free_address()?;
+        // The runner is the load balancer that the PROXY header is believed of, beside those of the case.
+        let mut trusted = config["server"]["trusted_proxies"].as_array().cloned().unwrap_or_default();
+        trusted.push(json!("127.0.0.1/32"));
         let server = json!({
-            "listen": listen, "workers": 1, "proxy_protocol": true, "trusted_proxies": ["127.0.0.1/32"],
+            "listen": listen, "workers": 1, "proxy_protocol": true, "trusted_proxies": trusted,
             "admin": { "listen": free_address()? },
         });
         overlay(&mut config, "server", server);
@@ -126,7 +131,8 @@ impl Stage {
         };
         let response = sender.send_request(http::Request::from_parts(head, body)).await?;
         let (head, mut body) = response.into_parts();
-        let mut got = Got { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), broken: false };
+        let mut got =
+            Got { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), broken: false };
         while let Some(frame) = body.frame().await {
             match frame {
                 Ok(frame) => got.body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,6 +19,12 @@ use tokio::task::JoinSet;
 
 use super::super::expect::{Differences, Names};
 use super::super::{Attempt, Fault};
+
+/// A body that is whole, or one that breaks off.
+type Answered = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
+
+/// Between the last byte of a body that breaks off and the break.
+const BREAK_AFTER: Duration = Duration::from_millis(50);
 
 /// All upstreams of a case, by name.
 pub(super) struct Upstreams {
@@ -54,7 +62,9 @@ impl Upstreams {
         let script = Script::default();
         let mut upstreams = Upstreams { by_name: BTreeMap::new(), script };
         let mut names = Names::default();
-        let Some(services) = config["routing"]["services"].as_object_mut() else { return Ok((upstreams, names)) };
+        let Some(services) = config["routing"]["services"].as_object_mut() else {
+            return Ok((upstreams, names));
+        };
         for url in services.values_mut().filter_map(|service| service["urls"].as_array_mut()).flatten() {
             let url = if url.is_object() { &mut url["url"] } else { url };
             let text = url.as_str().context("a url is a string")?;
@@ -78,31 +88,37 @@ impl Upstreams {
             attempts.iter().any(|attempt| attempt.at == name && attempt.fails == Some(Fault::Connect))
         };
         for attempt in attempts.iter().filter(|attempt| attempt.fails != Some(Fault::Connect)) {
-            ensure!(!refusing(&attempt.at), "upstream {} cannot both refuse and answer in one exchange", attempt.at);
+            ensure!(
+                !refusing(&attempt.at),
+                "upstream {} cannot both refuse and answer in one exchange",
+                attempt.at
+            );
         }
         let names: Vec<String> = self.by_name.keys().cloned().collect();
         for name in names {
             let address = self.by_name[&name].address;
-            let serving = match (refusing(&name), self.by_name.get_mut(&name).and_then(|one| one.serving.take())) {
-                (true, serving) => {
-                    if let Some(serving) = serving {
-                        serving.abort();
-                        let _ = serving.await;
+            let serving =
+                match (refusing(&name), self.by_name.get_mut(&name).and_then(|one| one.serving.take())) {
+                    (true, serving) => {
+                        if let Some(serving) = serving {
+                            serving.abort();
+                            let _ = serving.await;
+                        }
+                        None
                     }
-                    None
-                }
-                (false, Some(serving)) => Some(serving),
-                (false, None) => {
-                    let socket = TcpSocket::new_v4()?;
-                    socket.set_reuseaddr(true)?;
-                    socket.bind(address)?;
-                    Some(self.serve(&name, socket.listen(64)?))
-                }
-            };
+                    (false, Some(serving)) => Some(serving),
+                    (false, None) => {
+                        let socket = TcpSocket::new_v4()?;
+                        socket.set_reuseaddr(true)?;
+                        socket.bind(address)?;
+                        Some(self.serve(&name, socket.listen(64)?))
+                    }
+                };
             self.by_name.get_mut(&name).expect("known names").serving = serving;
         }
         let mut scenes = self.script.0.lock().expect("no scene panics");
-        scenes.expected = attempts.iter().filter(|attempt| attempt.fails != Some(Fault::Connect)).cloned().collect();
+        scenes.expected =
+            attempts.iter().filter(|attempt| attempt.fails != Some(Fault::Connect)).cloned().collect();
         scenes.seen.clear();
         Ok(())
     }
@@ -150,7 +166,7 @@ impl Upstreams {
     }
 }
 
-async fn answer(upstream: String, script: Script, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn answer(upstream: String, script: Script, request: Request<Incoming>) -> Result<Response<Answered>> {
     let (request, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let expected = {
@@ -166,9 +182,17 @@ async fn answer(upstream: String, script: Script, request: Request<Incoming>) ->
         None => {}
     }
     let (mut head, ()) = super::super::play_core::response(&attempt.answer)?.into_parts();
-    if attempt.answer.breaks_off {
-        let longer = attempt.answer.body.len() + 1;
-        head.headers.insert("content-length", HeaderValue::from(longer));
+    let body = Bytes::from(attempt.answer.body);
+    if !attempt.answer.breaks_off {
+        return Ok(Response::from_parts(head, Either::Left(Full::new(body))));
     }
-    Ok(Response::from_parts(head, Full::new(Bytes::from(attempt.answer.body))))
+    head.headers.insert("content-length", HeaderValue::from(body.len() + 1));
+    let (mut sender, broken) = Channel::new(1);
+    tokio::spawn(async move {
+        let _ = sender.send_data(body).await;
+        // What was sent is on its way before the connection breaks.
+        tokio::time::sleep(BREAK_AFTER).await;
+        sender.abort(std::io::ErrorKind::ConnectionReset.into());
+    });
+    Ok(Response::from_parts(head, Either::Right(broken)))
 }

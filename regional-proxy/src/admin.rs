@@ -1,0 +1,171 @@
+//! The admin listener: health and metrics for machines, and behind a credential what an operator asks.
+
+mod credential;
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Result;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::clock::now;
+use crate::event_log::EventLog;
+use crate::metrics::{Metrics, Tallies};
+use crate::process::Reloader;
+use crate::{Listeners, Shared};
+
+/// What the admin API shows and does.
+pub struct Admin {
+    pub shared: Arc<Shared>,
+    pub reloader: Arc<Reloader>,
+    pub tallies: Tallies,
+    pub metrics: Metrics,
+    pub log: Option<EventLog>,
+}
+
+type Shown = State<Arc<Admin>>;
+
+/// Serves on a thread and a runtime of its own, so that no scrape takes time from the data path.
+pub fn spawn(listeners: Listeners, admin: Admin) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let admin = Arc::new(admin);
+    let behind_credential = Router::new()
+        .route("/admin/config", get(config))
+        .route("/admin/config/reload", post(reload))
+        .route("/admin/stats", get(stats))
+        .route("/admin/circuit-breakers", get(circuit_breakers))
+        .route("/admin/events", get(events))
+        .layer(middleware::from_fn_with_state(admin.clone(), credential::check));
+    let router = Router::new()
+        .route("/health", get(async || no_store(Json(json!({ "status": "ok" })))))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(behind_credential)
+        .fallback(async || problem(StatusCode::NOT_FOUND, "The admin listener has no such resource."))
+        .with_state(admin);
+    thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            for listener in listeners.into_inner() {
+                let listener =
+                    tokio::net::TcpListener::from_std(listener).expect("a bound socket fits an event loop");
+                let router = router.clone();
+                tokio::spawn(async move { axum::serve(listener, router).await });
+            }
+            std::future::pending::<()>().await
+        })
+    })?;
+    Ok(())
+}
+
+async fn ready(State(admin): Shown) -> Response {
+    match admin.shared.gateway.load().is_draining() {
+        false => no_store(Json(json!({ "status": "ready" }))),
+        true => {
+            (StatusCode::SERVICE_UNAVAILABLE, no_store(Json(json!({ "status": "draining" })))).into_response()
+        }
+    }
+}
+
+async fn metrics(State(admin): Shown) -> Response {
+    if !admin.shared.gateway.load().config().monitoring.prometheus {
+        return problem(StatusCode::NOT_FOUND, "Metrics are off; set monitoring.prometheus.enabled.");
+    }
+    match admin.metrics.encode() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be encoded."),
+    }
+}
+
+async fn config(State(admin): Shown) -> Response {
+    let shown = admin.reloader.read(|loaded| {
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        json!({ "hash": loaded.hash, "warnings": warnings, "config": loaded.document })
+    });
+    let generation = admin.shared.gateway.load().generation();
+    no_store(Json(with(shown, "generation", generation.into())))
+}
+
+async fn reload(State(admin): Shown) -> Response {
+    match admin.reloader.reload() {
+        Ok(generation) => no_store(Json(json!({ "generation": generation }))),
+        // The operator who asks is the one who can mend the file.
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+    }
+}
+
+async fn stats(State(admin): Shown) -> Response {
+    let gateway = admin.shared.gateway.load();
+    let services: Vec<Value> = gateway
+        .services()
+        .iter()
+        .map(|service| {
+            let endpoints: Vec<Value> = service
+                .endpoints()
+                .iter()
+                .map(|endpoint| {
+                    json!({
+                        "address": format!("{}:{}", endpoint.host(), endpoint.port()),
+                        "in_flight": endpoint.in_flight(),
+                        "healthy": endpoint.is_healthy(),
+                        "ejected": endpoint.is_ejected(now()),
+                    })
+                })
+                .collect();
+            json!({ "name": service.name(), "in_flight": service.in_flight(), "endpoints": endpoints })
+        })
+        .collect();
+    no_store(Json(json!({
+        "generation": gateway.generation(),
+        "policy": gateway.policy(),
+        "requests": admin.tallies.sum().requests(),
+        "connections": admin.shared.open_connections(),
+        "services": services,
+    })))
+}
+
+async fn circuit_breakers(State(admin): Shown) -> Response {
+    let gateway = admin.shared.gateway.load();
+    let breakers: Vec<Value> = gateway
+        .services()
+        .iter()
+        .filter_map(|service| {
+            Some(json!({ "service": service.name(), "state": service.breaker()?.state(now()).as_str() }))
+        })
+        .collect();
+    no_store(Json(json!({ "circuit_breakers": breakers })))
+}
+
+async fn events(State(admin): Shown) -> Response {
+    match &admin.log {
+        Some(log) => no_store(Json(json!({ "provider": "log", "log": log.stats() }))),
+        None => no_store(Json(json!({ "provider": null }))),
+    }
+}
+
+fn with(mut value: Value, key: &str, member: Value) -> Value {
+    value[key] = member;
+    value
+}
+
+fn no_store(body: Json<Value>) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    (status, headers, body.to_string()).into_response()
+}

@@ -1,0 +1,26 @@
+//! The regional proxy: Tollgate's policy in front of the services of one region.
+//!
+//! The data path (`engine` and below) drives core from hyper, one runtime a thread; everything else (`process`,
+//! `admin`, `event_log`, `metrics`) runs beside it and never makes it wait.
+
+pub mod admin;
+mod body;
+pub mod clock;
+mod connection;
+pub mod demo;
+mod engine;
+pub mod event_log;
+mod listener;
+pub mod metrics;
+pub mod policy;
+pub mod process;
+mod proxy_protocol;
+mod tls;
+mod tunnel;
+mod upstream;
+mod watch;
+mod worker;
+
+pub use engine::{EventSink, Running, Shared, serve};
+pub use listener::{ListenError, Listeners};
+pub use tls::{TlsError, TlsServer};

@@ -1,0 +1,146 @@
+//! What Prometheus reads: tallies that lanes fill from their events, and the state of core, encoded at each scrape.
+
+mod tally;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tollgate_core::{BreakerState, Event, Gateway};
+
+use crate::clock::now;
+use crate::event_log::EventLog;
+
+pub use tally::Tally;
+
+/// One tally a lane: its lock is contended only while somebody scrapes.
+#[derive(Clone, Debug)]
+pub struct Tallies(Arc<[Mutex<Tally>]>);
+
+impl Tallies {
+    pub fn new(lanes: usize) -> Tallies {
+        Tallies((0..lanes).map(|_| Mutex::default()).collect())
+    }
+
+    /// Counts a batch of one lane's events.
+    pub fn record(&self, lane: usize, events: &[Event]) {
+        let mut tally = self.0[lane].lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().for_each(|event| tally.record(event));
+    }
+
+    pub fn sum(&self) -> Tally {
+        let mut sum = Tally::default();
+        for tally in self.0.iter() {
+            sum.add(&tally.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+}
+
+/// The registry of one process, encoded on demand in the OpenMetrics text format.
+pub struct Metrics(Registry);
+
+impl Metrics {
+    pub fn new(
+        gateway: Arc<ArcSwap<Gateway>>,
+        lanes: usize,
+        tallies: Tallies,
+        log: Option<EventLog>,
+    ) -> Metrics {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scrape { gateway, lanes, tallies, log }));
+        Metrics(registry)
+    }
+
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+struct Scrape {
+    gateway: Arc<ArcSwap<Gateway>>,
+    lanes: usize,
+    tallies: Tallies,
+    log: Option<EventLog>,
+}
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let gateway = self.gateway.load();
+        self.tallies.sum().encode(&mut encoder)?;
+        breakers(&gateway, &mut encoder)?;
+        let in_flight =
+            family(&mut encoder, "http_requests_in_flight", "Requests in flight", MetricType::Gauge);
+        let mut in_flight = in_flight?;
+        for service in gateway.services() {
+            gauge(&mut in_flight, &[("service", service.name())], service.in_flight().into())?;
+        }
+        let mut generation =
+            family(&mut encoder, "config_generation", "Configurations so far", MetricType::Gauge)?;
+        ConstGauge::new(gateway.generation() as i64).encode(generation.encode_family(&NONE)?)?;
+        self.events(&gateway, &mut encoder)
+    }
+}
+
+const NONE: [(&str, &str); 0] = [];
+
+impl Scrape {
+    fn events(&self, gateway: &Gateway, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let outbox: u64 = (0..self.lanes).map(|lane| gateway.outbox_stats(lane).dropped).sum();
+        let log = self.log.as_ref().map(EventLog::stats).unwrap_or_default();
+        let mut written =
+            family(encoder, "events_written", "Events written to the log", MetricType::Counter)?;
+        counter(&mut written, &NONE, log.written)?;
+        let mut dropped =
+            family(encoder, "events_dropped", "Events lost before the log", MetricType::Counter)?;
+        counter(&mut dropped, &[("reason", "outbox_full")], outbox)?;
+        counter(&mut dropped, &[("reason", "log_slow")], log.dropped_slow)?;
+        counter(&mut dropped, &[("reason", "log_disk")], log.dropped_disk)
+    }
+}
+
+fn breakers(gateway: &Gateway, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let help = "1 for the state that the breaker is in";
+    let mut states = family(encoder, "circuit_breaker_state", help, MetricType::Gauge)?;
+    for service in gateway.services() {
+        let Some(breaker) = service.breaker() else { continue };
+        let current = breaker.state(now());
+        for state in [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen] {
+            let labels = [("service", service.name()), ("state", state.as_str())];
+            gauge(&mut states, &labels, i64::from(state == current))?;
+        }
+    }
+    Ok(())
+}
+
+/// A family's name is without the `_total` that counters get.
+fn family<'a>(
+    encoder: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &'a str,
+    kind: MetricType,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    encoder.encode_descriptor(name, help, None, kind)
+}
+
+fn gauge(family: &mut MetricEncoder<'_>, labels: &[(&str, &str)], value: i64) -> fmt::Result {
+    ConstGauge::new(value).encode(family.encode_family(&labels)?)
+}
+
+fn counter(family: &mut MetricEncoder<'_>, labels: &[(&str, &str)], value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(family.encode_family(&labels)?)
+}

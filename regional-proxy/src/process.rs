@@ -1,0 +1,104 @@
+//! One process: the data path, what runs beside it, and the signals that end it.
+
+mod observe;
+mod reload;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tollgate_core::Options;
+use tracing::{info, warn};
+
+use crate::admin::{self, Admin};
+use crate::event_log::EventLog;
+use crate::metrics::{Metrics, Tallies};
+use crate::policy::{self, PolicyFile};
+use crate::{Listeners, Shared, TlsServer, serve};
+
+pub use reload::Reloader;
+
+/// Between two looks at the policy file and the certificates.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Serves a policy until SIGTERM or SIGINT, then drains. `started` is called once everything listens.
+pub fn run(policy: PolicyFile, started: impl FnOnce(&Shared)) -> Result<()> {
+    observe::logs(policy.loaded.config.monitoring.log_level);
+    policy::warn(&policy.loaded);
+    let config = policy.loaded.config.clone();
+    let lanes =
+        config.server.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let options = options(lanes);
+    let gateway = policy.gateway(None, options.clone())?;
+    let tls = config.security.tls.clone().map(TlsServer::new).transpose()?.map(Arc::new);
+    let listeners = Listeners::bind(&config.server.listen)?;
+    let admin_listener =
+        config.server.admin.as_ref().map(|admin| Listeners::bind(&[admin.listen])).transpose()?;
+    let (log, writing) = match config.events.enabled {
+        true => EventLog::open(&config.events).map(|(log, writing)| (Some(log), Some(writing)))?,
+        false => (None, None),
+    };
+    let addresses = listeners.addresses();
+    let shared = Shared::new(gateway, lanes, tls.clone());
+    let tallies = Tallies::new(lanes);
+    let sinks = (0..lanes)
+        .map(|lane| observe::sink(lane, tallies.clone(), log.clone(), &config.monitoring))
+        .collect();
+    let metrics = Metrics::new(shared.gateway.clone(), lanes, tallies.clone(), log.clone());
+    let reloader = Arc::new(Reloader::new(policy, options, shared.clone(), tls));
+    let running = serve(shared.clone(), listeners, sinks);
+    if let Some(listener) = admin_listener {
+        let admin =
+            Admin { shared: shared.clone(), reloader: reloader.clone(), tallies, metrics, log: log.clone() };
+        admin::spawn(listener, admin)?;
+    }
+    for address in addresses {
+        info!("serving on {address}");
+    }
+    started(&shared);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(until_told_to_stop(&reloader))?;
+    info!("draining for up to {:?}", config.server.timeouts.drain);
+    shared.gateway.load().start_draining();
+    running.drain(config.server.timeouts.drain);
+    // The sinks went with their lanes; the admin thread's copy goes with the process.
+    if let (Some(log), Some(writing)) = (log, writing) {
+        log.close();
+        writing.join();
+    }
+    Ok(())
+}
+
+async fn until_told_to_stop(reloader: &Reloader) -> Result<()> {
+    let handler = |kind| signal(kind).context("cannot handle signals");
+    let (mut terminate, mut interrupt) =
+        (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+    let mut hangup = handler(SignalKind::hangup())?;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => report(reloader.reload()),
+            _ = look.tick() => reloader.reload_if_changed().map_or((), report),
+        }
+    }
+}
+
+fn report(outcome: Result<u64, policy::PolicyError>) {
+    match outcome {
+        Ok(generation) => info!("reloaded: this is configuration {generation}"),
+        Err(error) => warn!("not reloaded, the former configuration stays: {error}"),
+    }
+}
+
+/// What is drawn once a process: identifiers need to differ between nodes and starts, not to be secret.
+fn options(lanes: usize) -> Options {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let node = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let node = Some(node.trim()).filter(|node| !node.is_empty()).unwrap_or("tollgate").to_owned();
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), since.as_nanos());
+    Options { node, boot_epoch: since.as_millis() as u64, seed, lanes, generation: 1, policy: String::new() }
+}
