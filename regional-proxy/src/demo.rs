@@ -28,6 +28,7 @@ pub fn run() -> Result<()> {
             "payment_service": service(payments?),
         } },
         "event_processing": { "enabled": true, "log": { "directory": events } },
+        "monitoring": { "access_log": false },
     });
     let policy = PolicyFile::embedded(&policy.to_string(), "demo")?;
     process::run(policy, |_| {

@@ -38,8 +38,13 @@ impl Gateway {
         let (listen, admin) = (free_address(), free_address());
         let file = folder.path().join("tollgate.yaml");
         std::fs::write(&file, policy(listen, admin, upstream, folder.path()).to_string()).unwrap();
-        let process =
-            tollgate().args(["serve", "--config"]).arg(&file).stderr(Stdio::null()).spawn().unwrap();
+        let process = tollgate()
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         until(|| TcpStream::connect(listen).is_ok());
         Gateway { process, listen, admin, folder }
     }
@@ -73,6 +78,7 @@ fn policy(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr, folder: &
             "circuit_breaker": { "failure_rate": 0.5, "minimum_calls": 20, "window": "10s", "open_for": "15s" },
         } } },
         "event_processing": { "enabled": true, "log": { "directory": folder.join("events") } },
+        "monitoring": { "access_log": false },
     })
 }
 

@@ -15,7 +15,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// RFC 9112 §9.5 and RFC 9110 §15.5.9. Nothing of the request is known that a reply could refer to.
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/problem+json\r\n\
-    content-length: 119\r\n\
+    content-length: 115\r\n\
     connection: close\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Request Timeout\",\"status\":408,\
     \"detail\":\"The request's head did not arrive in time.\"}";

@@ -56,8 +56,15 @@ fn a_line_that_a_crash_cut_off_is_taken_away() {
 #[test]
 fn a_disk_that_refuses_costs_the_batch_and_nothing_else() {
     let folder = TempDir::new().unwrap();
+    let (log, writing) = EventLog::open(&rules(&folder, 4, 9)).expect("the folder is writable");
+    // In the place of the next file.
     fs::create_dir(path(folder.path(), 2)).unwrap();
-    let stats = written(&rules(&folder, 4, 9), &["aaa\n", "bbb\n"]);
-    assert_eq!((stats.written, stats.dropped_disk), (1, 1));
+    log.append(b"aaa\n".to_vec(), 1);
+    log.append(b"bbb\n".to_vec(), 2);
+    log.close();
+    writing.join();
+    let stats = log.stats();
+    assert_eq!((stats.written, stats.dropped_disk), (1, 2));
     assert!(stats.last_error.is_some());
+    assert_eq!(fs::read_to_string(path(folder.path(), 1)).unwrap(), "aaa\n");
 }
