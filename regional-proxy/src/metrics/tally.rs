@@ -123,7 +123,7 @@ impl Histogram {
 
     /// Each bucket's own count, as the encoder accumulates them.
     fn buckets(&self) -> Vec<(f64, u64)> {
-        BOUNDS_S.into_iter().chain([f64::MAX]).zip(self.counts).collect()
+        BOUNDS_S.into_iter().chain([f64::INFINITY]).zip(self.counts).collect()
     }
 }
 
