@@ -43,6 +43,10 @@ pub(crate) enum Refusal {
     HeadersTooLarge,
     BodyTooLarge,
     NotFound,
+    /// By `security.ip`.
+    AddressDenied,
+    /// The route asks for roles or scopes, which no credential can give as long as none is checked.
+    Forbidden,
     MethodNotAllowed {
         allow: HeaderValue,
     },
@@ -72,6 +76,7 @@ impl Refusal {
             Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::BodyTooLarge | Refusal::Upstream(Failure::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NotFound => StatusCode::NOT_FOUND,
+            Refusal::AddressDenied | Refusal::Forbidden => StatusCode::FORBIDDEN,
             Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Overloaded | Refusal::CircuitOpen { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::NotImplemented => StatusCode::NOT_IMPLEMENTED,
@@ -89,6 +94,8 @@ impl Refusal {
             Refusal::HeadersTooLarge => "headers_too_large",
             Refusal::BodyTooLarge | Refusal::Upstream(Failure::BodyTooLarge) => "body_too_large",
             Refusal::NotFound => "not_found",
+            Refusal::AddressDenied => "address_denied",
+            Refusal::Forbidden => "forbidden",
             Refusal::MethodNotAllowed { .. } => "method_not_allowed",
             Refusal::Overloaded => "overloaded",
             Refusal::CircuitOpen { .. } => "circuit_open",
@@ -113,6 +120,8 @@ impl Refusal {
             Refusal::BodyTooLarge | Refusal::Upstream(Failure::BodyTooLarge) => {
                 "The request's body is larger than this gateway accepts."
             }
+            Refusal::AddressDenied => "Requests from this address are not served.",
+            Refusal::Forbidden => "This route asks for a role or scope that the request does not have.",
             Refusal::NotFound => "No route matches this host and path.",
             Refusal::MethodNotAllowed { .. } => "This path does not serve that method; see the Allow header.",
             Refusal::Overloaded => "The service has as many requests in flight as it may have; try again.",
@@ -146,12 +155,14 @@ impl Refusal {
     fn grpc_status(&self) -> u8 {
         const UNKNOWN: u8 = 2;
         const DEADLINE_EXCEEDED: u8 = 4;
+        const PERMISSION_DENIED: u8 = 7;
         const RESOURCE_EXHAUSTED: u8 = 8;
         const UNIMPLEMENTED: u8 = 12;
         const INTERNAL: u8 = 13;
         const UNAVAILABLE: u8 = 14;
         match self.status() {
             StatusCode::BAD_REQUEST => INTERNAL,
+            StatusCode::FORBIDDEN => PERMISSION_DENIED,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 UNIMPLEMENTED
             }

@@ -1,5 +1,6 @@
 //! The way of a request from its head to its service, one rule after the other.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::{Method, StatusCode, request, response};
 
 use super::{Gateway, Plan};
 use crate::Now;
-use crate::config::{HashKey, LoadBalancer, ServerLimits};
+use crate::config::{Cidr, HashKey, LoadBalancer, ServerLimits};
 use crate::event::{self, EventId, RequestText, Subject, Verdict};
 use crate::exchange::{Course, Exchange, ReplyBody, RequestBody, State, Step};
 use crate::headers::{self, Forwarding, Survey};
@@ -100,6 +101,7 @@ impl Arrival<'_> {
         let target = target.map_err(Refusal::BadTarget)?;
         self.check_size(head)?;
         self.own_endpoint(&head.method, target.path())?;
+        self.check_address(exchange.subject.client)?;
         self.check_scheme(head, &target)?;
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(Refusal::NotImplemented.into());
@@ -111,6 +113,9 @@ impl Arrival<'_> {
         exchange.verdict.route = rule.route.map(|route| route as u32);
         let service = &self.gateway.services[rule.service];
         let route = rule.route.map(|route| &service.rules.routes[route]);
+        if route.is_some_and(|route| !(route.roles.is_empty() && route.scopes.is_empty())) {
+            return Err(Refusal::Forbidden.into());
+        }
         let timeout = route.and_then(|route| route.timeout).unwrap_or(service.rules.timeouts.response);
         exchange.course.deadline_us = now.mono_us.saturating_add(timeout.as_micros() as u64);
         exchange.course.retries_left =
@@ -151,6 +156,14 @@ impl Arrival<'_> {
             Method::GET | Method::HEAD => Err(Stop::Own(answer.0, answer.1)),
             _ => Err(Refusal::MethodNotAllowed { allow: HeaderValue::from_static("GET, HEAD") }.into()),
         }
+    }
+
+    /// A range to deny goes before one to allow; ranges to allow leave out everybody else.
+    fn check_address(&self, client: IpAddr) -> Result<(), Refusal> {
+        let security = &self.gateway.config.security;
+        let within = |ranges: &[Cidr]| ranges.iter().any(|range| range.contains(client));
+        let allowed = security.ip_allow.is_empty() || within(&security.ip_allow);
+        if within(&security.ip_deny) || !allowed { Err(Refusal::AddressDenied) } else { Ok(()) }
     }
 
     fn check_scheme(&self, head: &request::Parts, target: &Target) -> Result<(), Refusal> {
