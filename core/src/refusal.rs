@@ -63,6 +63,8 @@ pub(crate) enum Refusal {
     },
     /// A method no gateway of services serves: CONNECT, TRACE.
     NotImplemented,
+    /// A transfer coding other than `chunked`.
+    TransferCoding,
 }
 
 /// Retry-After for refusals that may end at any time, in seconds.
@@ -79,7 +81,7 @@ impl Refusal {
             Refusal::AddressDenied | Refusal::Forbidden => StatusCode::FORBIDDEN,
             Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Overloaded | Refusal::CircuitOpen { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Refusal::NotImplemented | Refusal::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Refusal::Upstream(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream(_) | Refusal::BadUpgrade => StatusCode::BAD_GATEWAY,
             Refusal::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
@@ -109,6 +111,7 @@ impl Refusal {
             Refusal::BadUpgrade => "bad_upgrade",
             Refusal::HttpsRequired { .. } => "https_required",
             Refusal::NotImplemented => "method_not_implemented",
+            Refusal::TransferCoding => "transfer_coding",
         }
     }
 
@@ -138,6 +141,7 @@ impl Refusal {
             }
             Refusal::HttpsRequired { .. } => "This gateway is reached over https.",
             Refusal::NotImplemented => "This gateway does not serve that method.",
+            Refusal::TransferCoding => "This gateway takes no transfer coding but chunked.",
         })
     }
 

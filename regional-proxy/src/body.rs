@@ -219,6 +219,7 @@ impl HttpBody for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.tail.ticket.channel.pulled();
         let frame = match &mut self.source {
             Source::Empty => None,
             Source::Whole(_) => match std::mem::replace(&mut self.source, Source::Empty) {

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use h1::builder as http1_builder;
-pub(crate) use h2::builder as http2_builder;
+pub(crate) use h2::{StreamExecutor, builder as http2_builder};
 
 use crate::engine::Shared;
 use crate::tunnel;
@@ -83,7 +83,7 @@ async fn is_readable(stream: &Stream, channel: &Channel) -> bool {
     channel.watch.set(Party::Client, wait.max(Duration::from_millis(1)));
     let is_readable = poll_fn(|cx| {
         channel.watch.register(cx);
-        if channel.worker.is_draining() || channel.watch.has_rung(Party::Client) {
+        if channel.worker.closes_idle() || channel.watch.has_rung(Party::Client) {
             return Poll::Ready(false);
         }
         Poll::Ready(ready!(stream.socket().poll_read_ready(cx)).is_ok())

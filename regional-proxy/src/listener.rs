@@ -81,8 +81,9 @@ pub(crate) fn run(
     runtime.block_on(async {
         let places = Arc::new(Semaphore::new(shared.limits().connections as usize));
         let mut accepting = tokio::task::JoinSet::new();
-        for listener in listeners.0 {
+        for listener in &listeners.0 {
             let (shared, lanes, places) = (shared.clone(), lanes.clone(), places.clone());
+            let listener = listener.try_clone().expect("the operating system has a descriptor left");
             accepting.spawn(async move {
                 let listener = TcpListener::from_std(listener).expect("a bound socket fits an event loop");
                 accept(&shared, &listener, &lanes, places).await;
@@ -90,6 +91,17 @@ pub(crate) fn run(
         }
         // Told to stop, or whoever could tell is gone.
         let _ = stop.await;
+        accepting.shutdown().await;
+        // Who is in the queue has connected already, and would be reset.
+        for listener in &listeners.0 {
+            while let (Ok(place), Ok((socket, address))) =
+                (places.clone().try_acquire_owned(), listener.accept())
+            {
+                // Clones share what makes the listener non-blocking, and what it accepts does not have it.
+                let _ = socket.set_nonblocking(true);
+                hand_over(&shared, &lanes, Accepted { socket, address, place });
+            }
+        }
     });
 }
 
@@ -110,16 +122,21 @@ async fn accept(
                 continue;
             }
         };
-        // Replies are written whole, so that waiting for more to send along only delays them.
-        let _ = socket.set_nodelay(true);
         let Ok(socket) = socket.into_std() else { continue };
-        let open = |lane: &usize| shared.connections[*lane].load(Ordering::Relaxed);
-        let lane = (0..lanes.len()).min_by_key(open).expect("there is a lane");
-        shared.connections[lane].fetch_add(1, Ordering::AcqRel);
-        if lanes[lane].send(Accepted { socket, address, place }).is_err() {
+        if !hand_over(shared, lanes, Accepted { socket, address, place }) {
             return;
         }
     }
+}
+
+/// False when the lanes are gone.
+fn hand_over(shared: &Shared, lanes: &[UnboundedSender<Accepted>], accepted: Accepted) -> bool {
+    // Replies are written whole, so that waiting for more to send along only delays them.
+    let _ = accepted.socket.set_nodelay(true);
+    let open = |lane: &usize| shared.connections[*lane].load(Ordering::Relaxed);
+    let lane = (0..lanes.len()).min_by_key(open).expect("there is a lane");
+    shared.connections[lane].fetch_add(1, Ordering::AcqRel);
+    lanes[lane].send(accepted).is_ok()
 }
 
 /// EMFILE or ENFILE: trying again at once would spin.

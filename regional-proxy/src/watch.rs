@@ -111,6 +111,11 @@ impl Watch {
         self.entry.rung[party as usize].set(false);
     }
 
+    /// A deadline runs.
+    pub(crate) fn is_set(&self, party: Party) -> bool {
+        self.entry.due_ms[party as usize].get() != OFF
+    }
+
     pub(crate) fn has_rung(&self, party: Party) -> bool {
         self.entry.rung[party as usize].get()
     }

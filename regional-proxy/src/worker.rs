@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::connection::{self, Accepted};
+use crate::connection::{self, Accepted, StreamExecutor};
 use crate::engine::{EventSink, Shared};
 use crate::upstream::{Names, Upstreams, health};
 use crate::watch::{TICK, Watches};
@@ -25,6 +25,9 @@ use tollgate_core::{Event, Gateway};
 const TIDY_EVERY_TICKS: u64 = 50;
 /// What is still there this long before the drain's deadline is told to go, where its protocol can say so.
 const PARTING: Duration = Duration::from_millis(500);
+/// A connection that is idle when the drain begins is left open for this long: its next request may be on the way, and
+/// is answered with `Connection: close` instead of a reset.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// What the connections of one thread share.
 pub(crate) struct Worker {
@@ -34,7 +37,7 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Upstreams,
     pub(crate) names: Names,
     pub(crate) http1: http1::Builder,
-    pub(crate) http2: http2::Builder<LocalExecutor>,
+    pub(crate) http2: http2::Builder<StreamExecutor>,
     gateway: RefCell<Cache<Arc<arc_swap::ArcSwap<Gateway>>, Arc<Gateway>>>,
     stage: Cell<Stage>,
 }
@@ -45,6 +48,8 @@ pub(crate) enum Stage {
     Serving,
     /// Nothing new is taken; what is in flight goes on.
     Draining,
+    /// Connections that are still idle are closed.
+    Closing,
     /// The deadline is near: tunnels say goodbye.
     Parting,
 }
@@ -57,6 +62,10 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.stage.get() >= Stage::Draining
+    }
+
+    pub(crate) fn closes_idle(&self) -> bool {
+        self.stage.get() >= Stage::Closing
     }
 
     pub(crate) fn is_parting(&self) -> bool {
@@ -110,6 +119,7 @@ async fn take(worker: Rc<Worker>, mut accepted: UnboundedReceiver<Accepted>) {
 async fn tick(worker: Rc<Worker>, mut sink: EventSink) {
     let mut events = Vec::new();
     let mut ticks = 0u64;
+    let mut draining_since = None;
     let mut interval = interval(TICK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -122,6 +132,9 @@ async fn tick(worker: Rc<Worker>, mut sink: EventSink) {
         }
         if let Some(deadline) = worker.shared.drain_deadline() {
             worker.enter(Stage::Draining);
+            if draining_since.get_or_insert_with(Instant::now).elapsed() >= IDLE_GRACE {
+                worker.enter(Stage::Closing);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left <= PARTING {
                 worker.enter(Stage::Parting);

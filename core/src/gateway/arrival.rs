@@ -139,6 +139,7 @@ impl Arrival<'_> {
         }
         match self.body {
             RequestBody::Sized(bytes) if bytes > body_bytes => Err(Refusal::BodyTooLarge),
+            RequestBody::Streamed if headers::has_lost_coding(&head.headers) => Err(Refusal::TransferCoding),
             _ => Ok(()),
         }
     }

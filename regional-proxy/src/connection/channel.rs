@@ -37,7 +37,8 @@ pub(crate) struct Channel {
     pub(super) switched: RefCell<Option<Box<Switched>>>,
     client_idle: Duration,
     header_read: Duration,
-    _open: Option<Open>,
+    /// The stream's place in its connection; an HTTP/1 connection has none.
+    open: Option<Open>,
 }
 
 impl Channel {
@@ -65,7 +66,7 @@ impl Channel {
             switched: RefCell::new(None),
             client_idle,
             header_read,
-            _open: open,
+            open,
         })
     }
 
@@ -106,6 +107,24 @@ impl Channel {
             self.watch.clear(Party::Client);
         }
         self.watch.set(Party::Upstream, upstream_within);
+    }
+
+    /// The reply's body is asked for more: an HTTP/2 client has opened its window.
+    pub(crate) fn pulled(&self) {
+        if self.open.is_some() {
+            self.watch.clear(Party::Client);
+        }
+    }
+
+    /// True when a reply's body has waited too long for the client's window. To be called while the stream waits.
+    pub(super) fn is_overdue(&self) -> bool {
+        let waits_for_client = self.phase.get() == Phase::Exchange
+            && self.is_answered.get()
+            && !self.watch.is_set(Party::Upstream);
+        if waits_for_client {
+            self.watch.set_if_off(Party::Client, self.client_idle);
+        }
+        waits_for_client && self.watch.has_rung(Party::Client)
     }
 
     /// Starts over with what `serve` was given: `has_early` bytes of a head, or none.

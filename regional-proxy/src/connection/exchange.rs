@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, response};
+use http::{Request, Response, StatusCode, Version, header, response};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -70,7 +70,9 @@ fn declared(incoming: &Incoming) -> core::RequestBody {
 }
 
 fn respond(ticket: Ticket, reply: core::Reply, arrived: Option<Arrived>) -> Response<ReplyBody> {
-    let (head, reply_body, exchange) = reply.into_parts();
+    let (mut head, reply_body, exchange) = reply.into_parts();
+    // The version on this connection is the gateway's, whatever the service speaks (RFC 9110 §6.2).
+    head.version = Version::HTTP_11;
     ticket.channel.answered();
     let reply_body = match (reply_body, arrived) {
         (core::ReplyBody::Core(bytes), _) => ReplyBody::made(bytes, exchange, ticket),
@@ -156,6 +158,9 @@ async fn over_http1(
         match in_time(channel, body, link.send(request)).await {
             Ok(response) => {
                 let (head, incoming) = response.into_parts();
+                if is_ambiguous(&head, &incoming) {
+                    return Called::Missed(sent, Missed::Failed(Failure::Protocol));
+                }
                 return Called::Answered(sent, head, Answer::http1(incoming, link));
             }
             // The endpoint closed a kept connection before this request. That says nothing about the endpoint.
@@ -169,6 +174,20 @@ async fn over_http1(
             Err(missed) => return Called::Missed(sent, missed),
         }
     }
+}
+
+/// A length beside chunks, or a coding below them: others may see another end of this response, and what is relayed
+/// has neither field (RFC 9112 §6.3).
+fn is_ambiguous(head: &response::Parts, incoming: &Incoming) -> bool {
+    // A body of a known length is not chunked.
+    if incoming.size_hint().exact().is_some() {
+        return false;
+    }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return false };
+    !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        || codings.next().is_some()
+        || head.headers.contains_key(header::CONTENT_LENGTH)
 }
 
 async fn over_http2(
