@@ -58,10 +58,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 
 /// Serves HTTP/1 requests, parked between them.
 async fn keep_alive(mut stream: Stream, mut early: Bytes, channel: Rc<Channel>) {
+    // A handshake may have read the first request along with its own last message: the socket then has nothing to tell.
+    let mut may_wait = matches!(stream, Stream::Clear(_));
     loop {
-        if early.is_empty() && !is_readable(&stream, &channel).await {
+        if early.is_empty() && may_wait && !is_readable(&stream, &channel).await {
             return;
         }
+        may_wait = true;
         match Box::pin(h1::serve(stream, early, channel.clone())).await {
             Left::Idle { stream: idle, early: unread } => (stream, early) = (idle, unread),
             Left::HeadOverdue { stream } => return Box::pin(parting::head_overdue(stream)).await,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate_core::Options;
 use tracing::{info, warn};
 
@@ -33,6 +33,9 @@ pub fn run(policy: PolicyFile, started: impl FnOnce(&Shared)) -> Result<()> {
     let options = options(lanes);
     let gateway = policy.gateway(None, options.clone())?;
     let tls = config.security.tls.clone().map(TlsServer::new).transpose()?.map(Arc::new);
+    // From the first connection on, no signal has its default effect any more.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = runtime.block_on(async { Signals::new() })?;
     let listeners = Listeners::bind(&config.server.listen)?;
     let admin_listener =
         config.server.admin.as_ref().map(|admin| Listeners::bind(&[admin.listen])).transpose()?;
@@ -58,8 +61,7 @@ pub fn run(policy: PolicyFile, started: impl FnOnce(&Shared)) -> Result<()> {
         info!("serving on {address}");
     }
     started(&shared);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_told_to_stop(&reloader))?;
+    runtime.block_on(until_told_to_stop(signals, &reloader));
     info!("draining for up to {:?}", config.server.timeouts.drain);
     shared.gateway.load().start_draining();
     running.drain(config.server.timeouts.drain);
@@ -71,17 +73,31 @@ pub fn run(policy: PolicyFile, started: impl FnOnce(&Shared)) -> Result<()> {
     Ok(())
 }
 
-async fn until_told_to_stop(reloader: &Reloader) -> Result<()> {
-    let handler = |kind| signal(kind).context("cannot handle signals");
-    let (mut terminate, mut interrupt) =
-        (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
-    let mut hangup = handler(SignalKind::hangup())?;
+/// What the process is told by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals> {
+        let handler = |kind| signal(kind).context("cannot handle signals");
+        Ok(Signals {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+            hangup: handler(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn until_told_to_stop(mut signals: Signals, reloader: &Reloader) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => report(reloader.reload()),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => report(reloader.reload()),
             _ = look.tick() => reloader.reload_if_changed().map_or((), report),
         }
     }

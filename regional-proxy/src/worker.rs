@@ -81,17 +81,21 @@ impl Worker {
 }
 
 /// Runs the data path of one lane on the calling thread until it has drained.
-pub(crate) fn run(shared: Arc<Shared>, lane: u16, accepted: UnboundedReceiver<Accepted>, sink: EventSink) {
+pub(crate) fn run(shared: Arc<Shared>, lane: u16, accepted: UnboundedReceiver<Accepted>, mut sink: EventSink) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.expect("the operating system has a descriptor left for an event loop");
-    runtime.block_on(async move {
+    let worker = runtime.block_on(async {
         let worker = worker(shared, lane);
         spawn_local(take(worker.clone(), accepted));
         if lane == 0 {
             spawn_local(health::watch(worker.clone()));
         }
-        tick(worker, sink).await;
+        tick(&worker, &mut sink).await;
+        worker
     });
+    // What the deadline cuts off ends here, and its events are the last ones.
+    drop(runtime);
+    deliver(&worker, &mut Vec::new(), &mut sink);
 }
 
 fn worker(shared: Arc<Shared>, lane: u16) -> Rc<Worker> {
@@ -116,7 +120,7 @@ async fn take(worker: Rc<Worker>, mut accepted: UnboundedReceiver<Accepted>) {
 }
 
 /// The heartbeat: deadlines, events, and the drain.
-async fn tick(worker: Rc<Worker>, mut sink: EventSink) {
+async fn tick(worker: &Worker, sink: &mut EventSink) {
     let mut events = Vec::new();
     let mut ticks = 0u64;
     let mut draining_since = None;
@@ -126,7 +130,7 @@ async fn tick(worker: Rc<Worker>, mut sink: EventSink) {
         interval.tick().await;
         ticks += 1;
         worker.watches.sweep();
-        deliver(&worker, &mut events, &mut sink);
+        deliver(worker, &mut events, sink);
         if ticks.is_multiple_of(TIDY_EVERY_TICKS) {
             worker.upstreams.tidy();
         }
@@ -141,11 +145,10 @@ async fn tick(worker: Rc<Worker>, mut sink: EventSink) {
             }
             let open = worker.shared.connections[usize::from(worker.lane)].load(Ordering::Acquire);
             if open == 0 || left.is_zero() {
-                break;
+                return;
             }
         }
     }
-    deliver(&worker, &mut events, &mut sink);
 }
 
 fn deliver(worker: &Worker, events: &mut Vec<Event>, sink: &mut EventSink) {

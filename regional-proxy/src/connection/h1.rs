@@ -59,16 +59,17 @@ pub(super) async fn serve(stream: Stream, early: Bytes, channel: Rc<Channel>) ->
         let ticket = Ticket::new(&owner);
         async move { Ok::<_, Infallible>(exchange(ticket, request).await) }
     });
-    let builder = &channel.worker.http1;
-    let mut connection = Some(builder.serve_connection(watched, exchanges));
-    let (mut is_new, mut is_closing) = (true, false);
+    let mut is_closing = channel.worker.is_draining();
+    let mut connection = Some(match is_closing {
+        true => channel.worker.http1.clone().keep_alive(false).serve_connection(watched, exchanges),
+        false => channel.worker.http1.serve_connection(watched, exchanges),
+    });
     let why = poll_fn(|cx| {
         channel.watch.register(cx);
         let open = connection.as_mut().expect("taken only after this future is ready");
-        let is_new = std::mem::take(&mut is_new);
         if channel.worker.is_draining() && !is_closing {
-            if channel.phase() == Phase::Idle && !is_new && !channel.is_write_blocked() {
-                // hyper would close it at once, and with it a request that is on its way.
+            if channel.phase() == Phase::Idle && !channel.is_write_blocked() {
+                // hyper would close it at once, and reset a request that is on its way.
                 return Poll::Ready(Why::Idle);
             }
             is_closing = true;

@@ -1,5 +1,6 @@
 //! TLS towards clients: what is negotiated, what is refused, and certificates that change while it runs.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,8 +52,8 @@ fn stage(tls: impl FnOnce(&Path) -> Value) -> Stage {
 }
 
 impl Stage {
-    /// A connection that has shaken hands, and has had an answer to a request if it speaks HTTP/1.
-    fn connect(&self, client: &Client<'_>) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    /// A connection that has not shaken hands yet.
+    fn begin(&self, client: &Client<'_>) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
         let mut provider = default_provider();
         if let Some(suite) = client.suites {
             provider.cipher_suites.retain(|known| known.suite() == suite);
@@ -71,7 +72,12 @@ impl Stage {
         let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let socket = TcpStream::connect(self.gateway.listen).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut stream = StreamOwned::new(session, socket);
+        Ok(StreamOwned::new(session, socket))
+    }
+
+    /// A connection that has shaken hands, and has had an answer to a request if it speaks HTTP/1.
+    fn connect(&self, client: &Client<'_>) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        let mut stream = self.begin(client)?;
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).map_err(|error| error.to_string())?;
         }
@@ -107,6 +113,27 @@ fn the_protocol_is_what_both_sides_speak() {
     // RFC 7301 §3.2.
     let refused = stage.connect(&Client { protocols: &["spdy/3"], ..ANY }).unwrap_err();
     assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+}
+
+/// The last message of the handshake and the first request arrive in one piece.
+#[test]
+fn a_request_that_comes_with_the_handshake_is_not_overlooked() {
+    let stage = stage(|_| json!({}));
+    let mut stream = stage.begin(&ANY).unwrap();
+    while stream.conn.is_handshaking() {
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut stream.sock).unwrap();
+        }
+        stream.conn.read_tls(&mut stream.sock).unwrap();
+        stream.conn.process_new_packets().unwrap();
+    }
+    stream.conn.writer().write_all(REQUEST.as_bytes()).unwrap();
+    let mut together = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut together).unwrap();
+    }
+    stream.sock.write_all(&together).unwrap();
+    assert_eq!(Wire::over(&mut stream).reply().status(), 200);
 }
 
 #[test]

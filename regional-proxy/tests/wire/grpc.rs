@@ -60,6 +60,12 @@ async fn answer(
             }
             let _ = send.send_trailers(trailers("0"));
         }
+        "/test.Echo/Collect" => {
+            while let Some(Ok(piece)) = body.data().await {
+                body.flow_control().release_capacity(piece.len()).unwrap();
+            }
+            let _ = respond.send_response(response.header("grpc-status", "0").body(()).unwrap(), true);
+        }
         "/test.Echo/Many" => {
             let mut send = respond.send_response(response.body(()).unwrap(), false).unwrap();
             for nth in 0..100u8 {
@@ -230,7 +236,7 @@ async fn what_the_gateway_refuses_has_a_grpc_status() {
     let mut stage = stage(json!({ "timeout": "500ms" })).await;
     let unknown = stage.unary("/test.Other/Talk", vec![]).await.unwrap_err();
     assert_eq!(unknown.code(), Code::Unimplemented);
-    let large = stage.unary("/test.Echo/Talk", vec![0; 2 << 20]).await.unwrap_err();
+    let large = stage.unary("/test.Echo/Collect", vec![0; 2 << 20]).await.unwrap_err();
     assert_eq!(large.code(), Code::ResourceExhausted, "{large:?}");
     while stage.seen.try_recv().is_ok() {}
     let late = stage.unary("/test.Echo/Hang", vec![]).await.unwrap_err();

@@ -184,7 +184,8 @@ fn floods_of_frames_that_want_an_answer_take_no_memory() {
 #[test]
 fn a_client_that_opens_no_window_is_given_up() {
     const INITIAL_WINDOW_SIZE: u16 = 4;
-    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    let body = "x".repeat(1 << 20);
+    let upstream = Upstream::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
     let gateway = gateway(json!({ "timeouts": { "idle": "1s" } }), &upstream);
     let mut frames = Frames::connect(&gateway, &[(INITIAL_WINDOW_SIZE, 0)]);
     frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &get("/echo/x"));

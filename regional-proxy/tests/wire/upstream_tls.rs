@@ -12,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::common::{Authority, Gateway, Identity, Wire};
+use super::common::{Authority, Gateway, Identity, Upstream, Wire};
 
 /// Answers with the server name it was asked for and whether it was shown a certificate.
 fn service(identity: &Identity, clients: Option<&Authority>) -> SocketAddr {
@@ -107,7 +107,10 @@ fn the_gateway_shows_its_certificate_to_a_service_that_asks() {
 
 #[test]
 fn a_service_that_speaks_no_tls_is_refused() {
-    let plain = super::common::Upstream::ok();
+    let plain = Upstream::scripted(|wire, _| {
+        wire.take(1);
+        wire.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    });
     let (status, _, reason) = call(format!("https://{}", plain.address), |_| json!({}));
     assert_eq!((status, reason.as_str()), (502, "upstream_tls"));
 }
