@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use axum::extract::Path;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -74,7 +74,7 @@ fn payments() -> Router {
 
 /// Starts a service on a free port of this machine.
 fn sample(router: Router) -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot start a sample service")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| anyhow!("cannot start a sample service: {error}"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let router = router.route("/health", get(async || Json(json!({ "status": "ok" }))));

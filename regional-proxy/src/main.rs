@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tollgate: {error:#}");
+            // Each error names its cause itself.
+            eprintln!("tollgate: {error}");
             ExitCode::FAILURE
         }
     }

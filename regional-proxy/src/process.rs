@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate_core::Options;
 use tracing::{info, warn};
@@ -82,7 +82,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Signals> {
-        let handler = |kind| signal(kind).context("cannot handle signals");
+        let handler = |kind| signal(kind).map_err(|error| anyhow!("cannot handle signals: {error}"));
         Ok(Signals {
             terminate: handler(SignalKind::terminate())?,
             interrupt: handler(SignalKind::interrupt())?,
