@@ -74,7 +74,8 @@ fn payments() -> Router {
 
 /// Starts a service on a free port of this machine.
 fn sample(router: Router) -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| anyhow!("cannot start a sample service: {error}"))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(|error| anyhow!("cannot start a sample service: {error}"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let router = router.route("/health", get(async || Json(json!({ "status": "ok" }))));

@@ -81,7 +81,12 @@ impl Worker {
 }
 
 /// Runs the data path of one lane on the calling thread until it has drained.
-pub(crate) fn run(shared: Arc<Shared>, lane: u16, accepted: UnboundedReceiver<Accepted>, mut sink: EventSink) {
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    lane: u16,
+    accepted: UnboundedReceiver<Accepted>,
+    mut sink: EventSink,
+) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.expect("the operating system has a descriptor left for an event loop");
     let worker = runtime.block_on(async {

@@ -137,3 +137,16 @@ fn every_hop_is_kept_in_via() {
     append_via(&mut headers, http::Version::HTTP_2);
     assert_eq!(headers, map(&[("via", "1.0 fred"), ("via", "2 tollgate")]));
 }
+
+#[test]
+fn a_coding_below_the_chunks_would_be_lost() {
+    let check = |values: &[&str], expected| {
+        let fields: Vec<_> = values.iter().map(|value| ("transfer-encoding", *value)).collect();
+        assert_eq!(has_lost_coding(&map(&fields)), expected, "{values:?}");
+    };
+    check(&[], false);
+    check(&["Chunked"], false);
+    check(&["gzip, chunked"], true);
+    check(&["gzip", "chunked"], true);
+    check(&["chunked", "chunked"], true);
+}

@@ -185,7 +185,8 @@ fn floods_of_frames_that_want_an_answer_take_no_memory() {
 fn a_client_that_opens_no_window_is_given_up() {
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let body = "x".repeat(1 << 20);
-    let upstream = Upstream::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+    let upstream =
+        Upstream::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
     let gateway = gateway(json!({ "timeouts": { "idle": "1s" } }), &upstream);
     let mut frames = Frames::connect(&gateway, &[(INITIAL_WINDOW_SIZE, 0)]);
     frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &get("/echo/x"));

@@ -94,7 +94,9 @@ fn a_client_that_leaves_in_its_body_never_ends_it_well_upstream() {
     {
         let mut wire = gateway.connect();
         wire.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n3\r\nabc\r\n"));
-        super::common::until("the service is called", || gateway.admin("GET /admin/stats").to_string().contains("\"in_flight\":1"));
+        super::common::until("the service is called", || {
+            gateway.admin("GET /admin/stats").to_string().contains("\"in_flight\":1")
+        });
         wire.socket().shutdown(Shutdown::Both).unwrap();
         let event = gateway.event(path);
         assert!(event["reason"] == "request_aborted" || event["end"] == "aborted", "{event}");

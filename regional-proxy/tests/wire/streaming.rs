@@ -12,7 +12,7 @@ use super::common::{Gateway, Upstream, Wire, until};
 
 const BODY_BYTES: u64 = 1 << 30;
 const GROWTH_KIB: u64 = 64 * 1024;
-const PIECE: [u8; 256 * 1024] = [b'x'; 256 * 1024];
+static PIECE: [u8; 256 * 1024] = [b'x'; 256 * 1024];
 
 fn start(upstream: &Upstream) -> Gateway {
     Gateway::start(json!({
@@ -88,7 +88,7 @@ fn a_slow_reader_slows_the_writer_down() {
     let upstream = Upstream::scripted(move |wire, _| {
         wire.request();
         wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY_BYTES}\r\n\r\n"));
-        while wire.try_send(PIECE).is_ok() {
+        while wire.try_send(&PIECE[..]).is_ok() {
             counted.fetch_add(PIECE.len() as u64, Ordering::SeqCst);
         }
     });
