@@ -9,6 +9,7 @@ mod event;
 mod exchange;
 mod gateway;
 mod headers;
+pub mod limit;
 mod peer;
 mod refusal;
 pub mod route;
