@@ -9,6 +9,8 @@ mod event;
 mod exchange;
 mod gateway;
 mod headers;
+mod hook;
+mod identity;
 pub mod limit;
 mod peer;
 mod refusal;
@@ -19,11 +21,17 @@ mod timestamp;
 mod upstream;
 pub mod url;
 
-pub use event::{End, Event, EventId, OutboxStats};
+pub use event::{End, Event, EventId, LimitOutcome, OutboxStats};
 pub use exchange::{
-    Exchange, Forward, Outcome, Progress, Reply, ReplyBody, RequestBody, Sent, Step, Timeouts,
+    Exchange, Forward, Keys, Local, LocalEndpoint, Outcome, Progress, Reply, ReplyBody, RequestBody, Sent,
+    Step, Timeouts, Verify,
 };
-pub use gateway::{BuildError, Gateway, Options, Probe, Work};
+pub use gateway::{BuildError, Gateway, Options, Place, Probe, Work};
+pub use hook::{Hook, HookRefusal};
+pub use identity::{
+    Algorithm, Caller, Curve, KEY_SET_TIMEOUT, Key, KeyMaterial, KeySetFetch, KeysFailure, MAX_KEY_SET_BYTES,
+};
+pub use limit::{Ban, FloodStats, LimiterStats};
 pub use peer::{Peer, Scheme};
 pub use refusal::Failure;
 pub use time::Now;

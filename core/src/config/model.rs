@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One policy, shared by every adapter.
@@ -280,7 +281,7 @@ pub struct JwtProvider {
     pub issuer: Option<String>,
     pub audience: Vec<String>,
     /// Empty: what the key allows.
-    pub algorithms: Vec<String>,
+    pub algorithms: Vec<crate::Algorithm>,
     pub roles_claim: String,
     pub scope_claim: String,
     pub tier_claim: String,
@@ -294,7 +295,7 @@ pub struct JwtProvider {
 #[derive(Clone, PartialEq)]
 pub enum KeySource {
     Secret(Vec<u8>),
-    PublicKeyPem(String),
+    PublicKey(Arc<crate::Key>),
     Jwks { url: String, refresh: Duration, stale_for: Duration, cooldown: Duration },
 }
 

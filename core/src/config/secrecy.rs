@@ -8,7 +8,7 @@ impl fmt::Debug for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeySource::Secret(_) => f.write_str("Secret([redacted])"),
-            KeySource::PublicKeyPem(pem) => f.debug_tuple("PublicKeyPem").field(pem).finish(),
+            KeySource::PublicKey(key) => f.debug_tuple("PublicKey").field(key).finish(),
             KeySource::Jwks { url, .. } => f.debug_struct("Jwks").field("url", url).finish_non_exhaustive(),
         }
     }

@@ -1,6 +1,7 @@
 //! Identity: keys that are long enough, and algorithms that fit them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -12,23 +13,8 @@ use super::{
 use crate::config::document::{self, Secret, Timespan};
 use crate::config::report::{At, nearest};
 use crate::config::{ApiKey, Auth, JwtProvider, KeySource, Login, LoginUser};
+use crate::identity::{Algorithm, pem};
 
-/// The algorithms a token may be signed with (RFC 7518 section 3.1, RFC 8037) and, for HMAC, the bytes of the
-/// shortest key (RFC 7518 section 3.2).
-const ALGORITHMS: [(&str, Option<usize>); 12] = [
-    ("HS256", Some(32)),
-    ("HS384", Some(48)),
-    ("HS512", Some(64)),
-    ("RS256", None),
-    ("RS384", None),
-    ("RS512", None),
-    ("PS256", None),
-    ("PS384", None),
-    ("PS512", None),
-    ("ES256", None),
-    ("ES384", None),
-    ("EdDSA", None),
-];
 const SECRET_BYTES_MIN: usize = 32;
 /// Keys that are guessed first.
 const GUESSED_KEYS: [&str; 8] = ["", "secret", "password", "changeme", "change-me", "test", "admin", "key"];
@@ -142,44 +128,39 @@ fn shared_secret(secret: &Secret, at: &At<'_>) -> Option<Vec<u8>> {
 }
 
 fn public_key(pem: &str, at: &At<'_>) -> Option<KeySource> {
-    if pem.contains("PRIVATE KEY") {
-        at.error("this is a private key; give its public half (`openssl pkey -pubout`)");
-        return None;
-    }
-    if !pem.trim_start().starts_with("-----BEGIN ") {
-        at.error("is not PEM; it starts with `-----BEGIN PUBLIC KEY-----`, and `${file:/path}` reads it from a file");
-        return None;
-    }
-    Some(KeySource::PublicKeyPem(pem.into()))
+    at.check(pem::public_key(pem)).map(|key| KeySource::PublicKey(Arc::new(key)))
 }
 
-fn algorithm(name: &String, at: &At<'_>) -> Option<String> {
-    let known = ALGORITHMS.map(|(known, _)| known);
-    if known.contains(&name.as_str()) {
-        return Some(name.clone());
+fn algorithm(name: &String, at: &At<'_>) -> Option<Algorithm> {
+    let known = Algorithm::ALL.map(Algorithm::name);
+    let algorithm = Algorithm::from_name(name);
+    if algorithm.is_none() {
+        let hint = nearest(name, known).map(|near| format!("did you mean `{near}`?"));
+        let hint = hint.unwrap_or_else(|| format!("write one of {}", known.join(", ")));
+        at.error(format_args!("`{name}` is not an algorithm that is accepted; {hint}"));
     }
-    let hint = nearest(name, known).map(|near| format!("did you mean `{near}`?"));
-    let hint = hint.unwrap_or_else(|| format!("write one of {}", known.join(", ")));
-    at.error(format_args!("`{name}` is not an algorithm that is accepted; {hint}"));
-    None
+    algorithm
 }
 
 /// An algorithm that the kind of key cannot have is the beginning of key confusion (RFC 8725 section 3.1).
-fn usable_algorithms(source: &KeySource, algorithms: &[String], at: &At<'_>) {
-    for (index, name) in algorithms.iter().enumerate() {
-        let key_bytes = ALGORITHMS.iter().find(|(known, _)| known == name).and_then(|(_, bytes)| *bytes);
+fn usable_algorithms(source: &KeySource, algorithms: &[Algorithm], at: &At<'_>) {
+    for (index, algorithm) in algorithms.iter().enumerate() {
+        let name = algorithm.name();
         let at = at.field("algorithms").item(index);
-        match (source, key_bytes) {
+        match (source, algorithm.hmac_bytes()) {
             (KeySource::Secret(_), None) => {
                 at.error(format_args!("`{name}` needs a `public_key` or `jwks_url`, not a `secret`"))
             }
             (KeySource::Secret(secret), Some(bytes)) if secret.len() < bytes => {
                 at.error(format_args!("`{name}` needs a `secret` of {bytes} bytes (RFC 7518 section 3.2)"));
             }
-            (KeySource::PublicKeyPem(_) | KeySource::Jwks { .. }, Some(_)) => {
+            (KeySource::PublicKey(_) | KeySource::Jwks { .. }, Some(_)) => {
                 at.error(format_args!(
                     "`{name}` is signed with a `secret`, which a public key must never stand in for"
                 ));
+            }
+            (KeySource::PublicKey(key), None) if !key.allows(*algorithm) => {
+                at.error(format_args!("`{name}` is not for keys of this kind, {:?}", key.material()));
             }
             _ => {}
         }

@@ -278,6 +278,16 @@ fn identities() {
         ],
     );
     check(
+        "auth: { jwt: { public_key: \"-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\" } }",
+        &["f:1:28: auth.jwt.public_key: is PEM, but what it encodes is not a public key"],
+    );
+    let ed25519 = "-----BEGIN PUBLIC KEY-----\\n\
+                   MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\\n-----END PUBLIC KEY-----";
+    check(
+        &format!("auth: {{ jwt: {{ algorithms: [EdDSA, ES256], public_key: \"{ed25519}\" }} }}"),
+        &["f:1:36: auth.jwt.algorithms[1]: `ES256` is not for keys of this kind, Ed25519"],
+    );
+    check(
         "auth: { jwt: [{ jwks_url: \"https://a\" }, { jwks_url: \"https://b\", issuer: b }] }",
         &[
             "f:1:15: auth.jwt[0]: one of several providers needs an `issuer`, which is how its tokens are told apart",
