@@ -1,15 +1,19 @@
 //! The binary `tollgate`: reads its arguments, runs, drains.
 
+use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tollgate::policy::PolicyFile;
-use tollgate::{demo, policy, process};
+use tollgate::{demo, issuer, policy, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bytes of a line that are read for a password, of which fewer are taken.
+const PASSWORD_READ_BYTES_MAX: u64 = 4 << 10;
 
 /// One gateway policy, enforced the same at the edge and in your region.
 ///
@@ -36,6 +40,8 @@ enum Command {
     },
     /// Print the JSON Schema of the policy file.
     Schema,
+    /// Read a password from standard input and print its Argon2id hash, for `password_hash` of a login's user.
+    HashPassword,
 }
 
 fn main() -> ExitCode {
@@ -61,12 +67,30 @@ fn run(arguments: Arguments) -> Result<()> {
             println!("{:#}", tollgate_core::config::schema());
             Ok(())
         }
+        Some(Command::HashPassword) => hash_password(),
     }
 }
 
 fn check(file: &Path) -> Result<()> {
     let policy = PolicyFile::read(file)?;
+    policy.issuer(None)?;
     policy::warn(&policy.loaded);
     println!("{} is valid: {} services", file.display(), policy.loaded.config.services.len());
+    Ok(())
+}
+
+/// One line, or all there is: its line end is not part of the password.
+fn hash_password() -> Result<()> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        eprintln!("The password, which is shown as you type it, then Enter:");
+    }
+    let mut password = String::new();
+    stdin
+        .lock()
+        .take(PASSWORD_READ_BYTES_MAX)
+        .read_line(&mut password)
+        .context("cannot read the password")?;
+    println!("{}", issuer::hash(password.trim_end_matches(['\r', '\n']).as_bytes())?);
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tollgate_core::config::{self, ConfigErrors, Loaded, Sources};
 use tollgate_core::{BuildError, Gateway, Options};
 
+use crate::issuer::{Issuer, IssuerError};
+
 /// Bytes of a policy file, and of a file that `${file:…}` names.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -26,6 +28,8 @@ pub enum PolicyError {
     Invalid(#[from] ConfigErrors),
     #[error("the configuration cannot be served: {0}")]
     Unservable(#[from] BuildError),
+    #[error("the configuration cannot be served: {0}")]
+    Issuer(#[from] IssuerError),
 }
 
 impl PolicyFile {
@@ -54,6 +58,17 @@ impl PolicyFile {
     pub fn gateway(&self, previous: Option<&Gateway>, options: Options) -> Result<Arc<Gateway>, PolicyError> {
         let policy = self.loaded.hash[..16].to_owned();
         Ok(Gateway::new(self.loaded.config.clone(), previous, Options { policy, ..options })?)
+    }
+
+    /// The token issuer of this policy, if it has one, which takes over the logins of the one before. It comes after
+    /// everything else that can refuse the policy: users who are gone are logged out by it.
+    pub fn issuer(&self, previous: Option<&Issuer>) -> Result<Option<Issuer>, PolicyError> {
+        let Some(rules) = &self.loaded.config.auth.login else { return Ok(None) };
+        let issuer = match previous {
+            Some(previous) => Issuer::taking_over(rules, previous)?,
+            None => Issuer::new(rules)?,
+        };
+        Ok(Some(issuer))
     }
 }
 

@@ -96,7 +96,7 @@ fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, UpstreamTlsError> 
 }
 
 /// What the operating system trusts, read once.
-fn system_roots() -> Arc<RootCertStore> {
+pub(crate) fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
