@@ -279,6 +279,14 @@ async fn guessing_is_told_to_wait_even_when_the_guess_is_right() {
 }
 
 #[tokio::test]
+async fn right_passwords_are_not_counted() {
+    let issuer = issuer();
+    for _ in 0..40 {
+        assert_eq!(log_in(&issuer, ADA).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn logins_beyond_the_places_are_told_to_come_back() {
     let issuer = issuer();
     let taken: Vec<_> = std::iter::from_fn(|| issuer.desk.state.verifying.place()).collect();
