@@ -7,7 +7,7 @@ use std::time::Instant;
 use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, Method, Request};
 use tollgate_core::config::{
-    Endpoint, HostHeader, LoadBalancer, Retries, Route, Service, ServiceTimeouts, UpstreamProtocol,
+    Access, Endpoint, HostHeader, LoadBalancer, Retries, Route, Service, ServiceTimeouts, UpstreamProtocol,
     UpstreamTls,
 };
 use tollgate_core::route::Router;
@@ -139,6 +139,7 @@ fn bare_service(name: String) -> Service {
         tls: UpstreamTls::default(),
         protocol: UpstreamProtocol::Http1,
         host_header: HostHeader::Upstream,
+        access: Access::default(),
         routes: Vec::new(),
     }
 }

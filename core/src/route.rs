@@ -167,10 +167,16 @@ impl Rule {
     }
 
     fn accepts_headers(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|condition| match &condition.value {
-            None => headers.contains_key(&condition.name),
-            Some(value) => headers.get_all(&condition.name).iter().any(|given| given == value),
-        })
+        self.headers.iter().all(|condition| condition.is_in(headers))
+    }
+}
+
+impl HeaderMatch {
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
+        match &self.value {
+            None => headers.contains_key(&self.name),
+            Some(value) => headers.get_all(&self.name).iter().any(|given| given == value),
+        }
     }
 }
 

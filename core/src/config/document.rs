@@ -5,6 +5,7 @@
 mod auth;
 mod limits;
 mod observation;
+mod rewrite;
 mod routing;
 mod security;
 mod server;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::*;
 pub use limits::*;
 pub use observation::*;
+pub use rewrite::*;
 pub use routing::*;
 pub use security::*;
 pub use server::*;

@@ -23,12 +23,25 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     pub admin: Option<Admin>,
     pub trusted_proxies: Vec<Cidr>,
+    /// Lower case, `*.` before any name below; empty: any.
+    pub allowed_hosts: Vec<String>,
     /// Expect a PROXY protocol (v1 or v2) header from peers in `trusted_proxies`.
     pub proxy_protocol: bool,
     pub limits: ServerLimits,
     pub timeouts: ServerTimeouts,
     /// Data-path threads; `None` is one a core.
     pub workers: Option<usize>,
+}
+
+impl Server {
+    /// Whether requests for a host, lower case and without a port, are answered.
+    pub fn serves(&self, host: &str) -> bool {
+        let matches = |allowed: &String| match allowed.strip_prefix('*') {
+            Some(suffix) => host.strip_suffix(suffix).is_some_and(|below| !below.is_empty()),
+            None => allowed == host,
+        };
+        self.allowed_hosts.is_empty() || self.allowed_hosts.iter().any(matches)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +93,8 @@ pub struct Service {
     pub tls: UpstreamTls,
     pub protocol: UpstreamProtocol,
     pub host_header: HostHeader,
+    /// Of a service without routes.
+    pub access: Access,
     /// Empty: reached at `/<name>`, prefix stripped.
     pub routes: Vec<Route>,
 }
@@ -193,16 +208,26 @@ pub struct Route {
     pub methods: Vec<http::Method>,
     pub headers: Vec<HeaderMatch>,
     pub rewrite: Rewrite,
+    /// Applied in this order after `rewrite`; at most 32.
+    pub transforms: Vec<Transform>,
     /// Overrides the service's.
     pub timeout: Option<Duration>,
     pub retries: Option<u32>,
+    /// The route's own, else its service's.
+    pub access: Access,
+    /// Instead of `security.cors`.
+    pub cors: CorsOverride,
+}
+
+/// What a caller needs where `auth` is configured; without it everybody may come in where no role or scope is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Needs no identity; then there are no roles or scopes.
     pub public: bool,
     /// Any of these roles is enough; empty asks for none.
     pub roles: Vec<String>,
     /// All of these scopes are needed.
     pub scopes: Vec<String>,
-    /// Instead of `security.cors`.
-    pub cors: CorsOverride,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,6 +254,18 @@ pub struct Rewrite {
     pub response_headers: HeaderEdits,
     pub query_set: Vec<(String, String)>,
     pub query_remove: Vec<String>,
+}
+
+/// A rewrite under conditions, all of which must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transform {
+    /// Claims by name; `None`: present with any value.
+    pub claims: Vec<(String, Option<String>)>,
+    /// Of the request as it came.
+    pub headers: Vec<HeaderMatch>,
+    /// Of the response, as ranges with both ends included; empty: any. Otherwise only response headers change.
+    pub statuses: Vec<(u16, u16)>,
+    pub rewrite: Rewrite,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -312,6 +349,8 @@ pub struct ApiKey {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     pub enabled: bool,
+    /// `X-RateLimit-*` beside `RateLimit`.
+    pub legacy_headers: bool,
     pub default: Option<Limit>,
     /// By tier.
     pub per_user: Vec<(String, Limit)>,
@@ -433,6 +472,7 @@ pub struct Events {
 pub struct Monitoring {
     pub prometheus: bool,
     pub access_log: bool,
+    pub decision_header: bool,
     pub log_level: LogLevel,
 }
 

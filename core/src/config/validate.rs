@@ -7,6 +7,7 @@ mod auth;
 mod limits;
 mod observation;
 mod pattern;
+mod rewrite;
 mod route;
 mod routing;
 mod security;
@@ -59,12 +60,16 @@ fn unprotected_routes(document: &Document, at: &At<'_>) {
     }
     let places = at.field("routing").field("services").entries();
     for ((_, service), (_, at)) in document.routing.services.0.iter().zip(places) {
-        for (route, at) in service.routes.iter().zip(at.field("routes").items()) {
-            if !route.roles.0.is_empty() || !route.scopes.0.is_empty() {
+        let unmet = |roles: &OneOrMany<String>, scopes: &OneOrMany<String>, at: &At<'_>| {
+            if !roles.0.is_empty() || !scopes.0.is_empty() {
                 let message = "asks for roles or scopes and `auth` gives nobody any: every request is refused; \
                                configure `auth.jwt` or `auth.api_keys`";
                 at.warn(message);
             }
+        };
+        unmet(&service.roles, &service.scopes, &at);
+        for (route, at) in service.routes.iter().zip(at.field("routes").items()) {
+            unmet(&route.roles, &route.scopes, &at);
         }
     }
 }

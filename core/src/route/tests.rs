@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::precedence::Host;
 use super::*;
 use crate::config::{
-    HostHeader, LoadBalancer, Retries, Rewrite, Route, ServiceTimeouts, UpstreamProtocol, UpstreamTls,
+    Access, HostHeader, LoadBalancer, Retries, Rewrite, Route, ServiceTimeouts, UpstreamProtocol, UpstreamTls,
 };
 
 fn service(name: &str, routes: Vec<Route>) -> Service {
@@ -24,6 +24,7 @@ fn service(name: &str, routes: Vec<Route>) -> Service {
         tls: UpstreamTls::default(),
         protocol: UpstreamProtocol::Http1,
         host_header: HostHeader::Upstream,
+        access: Access::default(),
         routes,
     }
 }

@@ -14,6 +14,8 @@ pub struct RateLimit {
     pub algorithm: Algorithm,
     /// Whether that algorithm's windows are strict; only `sliding_window_counter` has a choice. Default: false.
     pub strict: bool,
+    /// Send `X-RateLimit-Limit`, `-Remaining` and `-Reset` too, for clients that do not know `RateLimit`. Default: false.
+    pub legacy_headers: bool,
     /// Per API key, else per JWT subject, else per client address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Limit>,
@@ -102,6 +104,7 @@ impl Default for RateLimit {
             enabled: true,
             algorithm: Algorithm::default(),
             strict: false,
+            legacy_headers: false,
             default: None,
             per_user: Named::default(),
             per_service: Named::default(),

@@ -24,6 +24,8 @@ pub struct Monitoring {
     pub tracing: Option<Tracing>,
     /// One line of JSON a request on standard output. Default: true.
     pub access_log: bool,
+    /// Tell clients which rule decided, in `Tollgate-Decision`. Default: false.
+    pub decision_header: bool,
     /// Default: `info`.
     pub log_level: LogLevel,
 }
@@ -150,6 +152,7 @@ impl Default for Monitoring {
             prometheus: Prometheus::default(),
             tracing: None,
             access_log: true,
+            decision_header: false,
             log_level: LogLevel::default(),
         }
     }

@@ -2,9 +2,9 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, IntoDeserializer};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{Brief, Cors, FromBrief, Named, OneOrMany, Timespan};
+use super::{Brief, Cors, FromBrief, Named, OneOrMany, Rewrite, Timespan, Transform};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -47,6 +47,12 @@ pub struct Service {
     pub protocol: Protocol,
     /// The `Host` a service sees: `upstream` (that of its URL, the default), `preserve` (the client's), or a value.
     pub host_header: Brief<HostHeader>,
+    /// Needs no identity. Where `auth` is configured, everything else does. Default: false.
+    pub public: bool,
+    /// Any of these roles is enough, on routes that do not say otherwise.
+    pub roles: OneOrMany<String>,
+    /// All of these scopes are needed, on routes that do not say otherwise.
+    pub scopes: OneOrMany<String>,
     /// Which requests are the service's. Without any it is reached at `/<name>`, prefix stripped.
     pub routes: Vec<Route>,
 }
@@ -182,15 +188,19 @@ pub struct Route {
     pub headers: Named<Option<String>>,
     #[serde(default)]
     pub rewrite: Rewrite,
+    /// What changes only under a condition; applied in this order, after `rewrite`.
+    #[serde(default)]
+    pub transform: OneOrMany<Transform>,
     /// Instead of the service's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Timespan>,
     /// Instead of the service's attempts, 0 to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// Needs no identity, whatever `auth` says. Default: false.
-    #[serde(default)]
-    pub public: bool,
+    /// Needs no identity, whatever `auth` says. A route that sets `public`, `roles` or `scopes` takes none of the
+    /// three from its service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
     /// Any of these roles is enough.
     #[serde(default)]
     pub roles: OneOrMany<String>,
@@ -200,40 +210,6 @@ pub struct Route {
     /// Instead of `security.cors`; `enabled: false` turns it off here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rewrite {
-    /// The path to forward, with variables of the route's as `{name}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// Segments to take off the front of the path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strip_prefix: Option<String>,
-    pub request_headers: HeaderEdits,
-    pub response_headers: HeaderEdits,
-    pub query: QueryEdits,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HeaderEdits {
-    /// Taken away first.
-    pub remove: OneOrMany<String>,
-    /// Replaces what is there.
-    #[serde(serialize_with = "without_credentials")]
-    pub set: Named<String>,
-    /// Joins what is there.
-    #[serde(serialize_with = "without_credentials")]
-    pub add: Named<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct QueryEdits {
-    pub set: Named<String>,
-    pub remove: OneOrMany<String>,
 }
 
 impl FromBrief for Url {
@@ -289,16 +265,6 @@ impl FromBrief for Retries {
     }
 }
 
-/// A header that is set may carry the gateway's own credential to a service.
-fn without_credentials<S: Serializer>(headers: &Named<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    const CREDENTIALS: [&str; 7] = ["auth", "cookie", "credential", "key", "password", "secret", "token"];
-    let is_credential = |name: &str| CREDENTIALS.iter().any(|word| name.to_ascii_lowercase().contains(word));
-    serializer.collect_map(headers.0.iter().map(|(name, value)| match is_credential(name) {
-        true => (name, "[redacted]"),
-        false => (name, value.as_str()),
-    }))
-}
-
 /// An alias is a property of its own to an editor.
 fn with_singular_host(schema: &mut Schema) {
     if let Some(properties) = schema.get_mut("properties").and_then(|properties| properties.as_object_mut())
@@ -328,6 +294,9 @@ impl Default for Service {
             tls: UpstreamTls::default(),
             protocol: Protocol::default(),
             host_header: Brief::default(),
+            public: false,
+            roles: OneOrMany::default(),
+            scopes: OneOrMany::default(),
             routes: Vec::new(),
         }
     }

@@ -15,6 +15,8 @@ pub struct Server {
     pub admin: Option<Admin>,
     /// Addresses (`10.0.0.0/8`) whose `X-Forwarded-*` headers and PROXY protocol are believed.
     pub trusted_proxies: Vec<String>,
+    /// Hosts that are served, without a port; others get 421. Default: any.
+    pub allowed_hosts: Vec<String>,
     /// Expect a PROXY protocol header (v1 or v2) on connections from `trusted_proxies`.
     pub proxy_protocol: bool,
     pub limits: ServerLimits,
@@ -71,6 +73,7 @@ impl Default for Server {
             listen: OneOrMany(vec!["127.0.0.1:8080".into()]),
             admin: None,
             trusted_proxies: Vec::new(),
+            allowed_hosts: Vec::new(),
             proxy_protocol: false,
             limits: ServerLimits::default(),
             timeouts: ServerTimeouts::default(),

@@ -59,6 +59,7 @@ fn a_service_has_the_defaults_of_a_gateway() {
         tls: UpstreamTls::default(),
         protocol: UpstreamProtocol::Http1,
         host_header: HostHeader::Upstream,
+        access: Access::default(),
         routes: Vec::new(),
     };
     assert_eq!(service, expected);
@@ -124,7 +125,7 @@ fn a_route_carries_all_it_says() {
         },
         timeout: Some(Duration::from_secs(1)),
         retries: Some(2),
-        public: true,
+        access: Access { public: true, ..Access::default() },
         cors: CorsOverride::Off,
         ..Route::default()
     };

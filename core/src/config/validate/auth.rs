@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::url::Absolute;
 use super::{
-    DAY, MINUTE, SECOND, each, names, not_empty, optional, route, sha256, time_within, warn_of_demo_secret,
+    DAY, MINUTE, SECOND, each, names, not_empty, optional, rewrite, sha256, time_within, warn_of_demo_secret,
 };
 use crate::config::document::{self, Secret, Timespan};
 use crate::config::report::{At, nearest};
@@ -61,7 +61,7 @@ fn provider(provider: &document::JwtProvider, at: &At<'_>) -> Option<JwtProvider
     let leeway = time_within(&at.field("leeway"), leeway, Duration::ZERO..=MINUTE * 5);
     let forwarded = at.field("forward_claims");
     let forward = |(claim, header): &(String, String)| {
-        route::editable(header, &forwarded.field(claim)).map(|header| (claim.clone(), header))
+        rewrite::editable(header, &forwarded.field(claim)).map(|header| (claim.clone(), header))
     };
     let forward_claims: Vec<_> = provider.forward_claims.0.iter().map(forward).collect();
     Some(JwtProvider {

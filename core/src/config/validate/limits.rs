@@ -53,6 +53,7 @@ pub(super) fn limits(
         .collect();
     Some(Limits {
         enabled: limits.enabled,
+        legacy_headers: limits.legacy_headers,
         default: default?,
         per_user: per_user.into_iter().collect::<Option<_>>()?,
         per_service: per_service.into_iter().collect::<Option<_>>()?,

@@ -91,6 +91,7 @@ pub(super) fn monitoring(monitoring: &document::Monitoring, at: &At<'_>) -> Opti
     Some(Monitoring {
         prometheus: monitoring.prometheus.enabled,
         access_log: monitoring.access_log,
+        decision_header: monitoring.decision_header,
         log_level: match monitoring.log_level {
             document::LogLevel::Error => LogLevel::Error,
             document::LogLevel::Warn => LogLevel::Warn,

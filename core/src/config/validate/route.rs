@@ -1,33 +1,22 @@
 //! One route: what it matches, what it changes, and what it claims for itself.
 
-use http::{HeaderName, HeaderValue};
-
 use super::pattern::{Pattern, Segment};
+use super::rewrite::{rewrite, transform};
 use super::routing::{RESERVED, RETRIES_MAX};
 use super::url::parse_host;
 use super::{
-    DAY, MILLISECOND, each, header_name, header_names, header_value, methods, names, optional, security,
-    time_within, within,
+    DAY, MILLISECOND, each, header_name, header_value, methods, names, optional, security, time_within,
+    within,
 };
-use crate::config::document::{self, Named};
+use crate::config::document;
 use crate::config::report::At;
-use crate::config::{CorsOverride, HeaderEdits, HeaderMatch, Rewrite, Route};
+use crate::config::{Access, CorsOverride, HeaderMatch, Route};
 
-/// Fields that describe one connection or one message's framing, which the gateway writes itself (RFC 9110
-/// section 7.6.1).
-const FRAMING: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Transformations of one route: which of them hold for a request is kept as bits.
+const TRANSFORMS_MAX: usize = 32;
 
-pub(super) fn route(route: &document::Route, at: &At<'_>) -> Option<Route> {
+/// `service` is what a route takes over that says nothing of its own.
+pub(super) fn route(route: &document::Route, service: Option<&Access>, at: &At<'_>) -> Option<Route> {
     let pattern = at.field("path").check(Pattern::parse(&route.path));
     if let Some(pattern) = &pattern {
         reserved(pattern, &at.field("path"));
@@ -42,14 +31,20 @@ pub(super) fn route(route: &document::Route, at: &At<'_>) -> Option<Route> {
         .map(|(name, value)| header_match(name, value.as_deref(), &headers_at))
         .collect();
     let rewrite = rewrite(&route.rewrite, pattern.as_ref(), &at.field("rewrite"));
+    let transforms_at = at.field("transform");
+    if route.transform.0.len() > TRANSFORMS_MAX {
+        transforms_at
+            .error(format_args!("there are more than {TRANSFORMS_MAX}; merge some or split the route"));
+    }
+    let transforms =
+        each(&route.transform.0, &transforms_at, |item, at| transform(item, pattern.as_ref(), at));
     let timeout =
         optional(route.timeout, |timeout| time_within(&at.field("timeout"), timeout, MILLISECOND..=DAY));
     let retries = optional(route.retries, |retries| within(&at.field("retries"), retries, 0..=RETRIES_MAX));
-    let roles = names(&route.roles, &at.field("roles"), "the role");
-    let scopes = names(&route.scopes, &at.field("scopes"), "the scope");
-    if route.public && !(route.roles.0.is_empty() && route.scopes.0.is_empty()) {
-        at.field("public").error("a public route asks for no roles or scopes; remove one of them");
-    }
+    let access = match (route.public, route.roles.0.is_empty(), route.scopes.0.is_empty()) {
+        (None, true, true) => service.cloned(),
+        (public, _, _) => access(public.unwrap_or(false), &route.roles, &route.scopes, at),
+    };
     let cors = match &route.cors {
         None => Some(CorsOverride::Inherit),
         Some(cors) if !cors.enabled => Some(CorsOverride::Off),
@@ -62,13 +57,27 @@ pub(super) fn route(route: &document::Route, at: &At<'_>) -> Option<Route> {
         methods: methods?,
         headers: headers.into_iter().collect::<Option<_>>()?,
         rewrite: rewrite?,
+        transforms: transforms?,
         timeout: timeout?,
         retries: retries?,
-        public: route.public,
-        roles: roles?,
-        scopes: scopes?,
+        access: access?,
         cors: cors?,
     })
+}
+
+/// Of a service or a route.
+pub(super) fn access(
+    public: bool,
+    roles: &document::OneOrMany<String>,
+    scopes: &document::OneOrMany<String>,
+    at: &At<'_>,
+) -> Option<Access> {
+    if public && !(roles.0.is_empty() && scopes.0.is_empty()) {
+        at.field("public").error("what is public asks for no roles or scopes; remove one of them");
+    }
+    let roles = names(roles, &at.field("roles"), "the role");
+    let scopes = names(scopes, &at.field("scopes"), "the scope");
+    Some(Access { public, roles: roles?, scopes: scopes? })
 }
 
 /// What a route claims: two routes that share one of these cannot be told apart. `shape` is that of its path.
@@ -101,9 +110,10 @@ impl document::Route {
             methods: Default::default(),
             headers: Default::default(),
             rewrite: Default::default(),
+            transform: Default::default(),
             timeout: None,
             retries: None,
-            public: false,
+            public: None,
             roles: Default::default(),
             scopes: Default::default(),
             cors: None,
@@ -123,7 +133,7 @@ fn reserved(pattern: &Pattern<'_>, at: &At<'_>) {
     }
 }
 
-fn host(host: &str, at: &At<'_>) -> Option<String> {
+pub(super) fn host(host: &str, at: &At<'_>) -> Option<String> {
     let (wildcard, name) = match host.strip_prefix("*.") {
         Some(name) => ("*.", name),
         None => ("", host),
@@ -137,81 +147,8 @@ fn host(host: &str, at: &At<'_>) -> Option<String> {
     parsed.map(|name| format!("{wildcard}{name}"))
 }
 
-fn header_match(name: &str, value: Option<&str>, at: &At<'_>) -> Option<HeaderMatch> {
+pub(super) fn header_match(name: &str, value: Option<&str>, at: &At<'_>) -> Option<HeaderMatch> {
     let parsed = header_name(name, &at.key(name));
     let value = optional(value, |value| header_value(value, &at.field(name)));
     Some(HeaderMatch { name: parsed?, value: value? })
-}
-
-fn rewrite(rewrite: &document::Rewrite, pattern: Option<&Pattern<'_>>, at: &At<'_>) -> Option<Rewrite> {
-    if rewrite.path.is_some() && rewrite.strip_prefix.is_some() {
-        at.field("strip_prefix").error("there is a `path` too; keep one of the two");
-    }
-    if let (Some(path), Some(pattern)) = (&rewrite.path, pattern) {
-        rewritten_path(path, pattern, &at.field("path"));
-    }
-    if let (Some(prefix), Some(pattern)) = (&rewrite.strip_prefix, pattern) {
-        stripped_prefix(prefix, pattern, &at.field("strip_prefix"));
-    }
-    let request_headers = header_edits(&rewrite.request_headers, &at.field("request_headers"));
-    let response_headers = header_edits(&rewrite.response_headers, &at.field("response_headers"));
-    Some(Rewrite {
-        path: rewrite.path.clone(),
-        strip_prefix: rewrite.strip_prefix.clone(),
-        request_headers: request_headers?,
-        response_headers: response_headers?,
-        query_set: rewrite.query.set.0.clone(),
-        query_remove: rewrite.query.remove.0.clone(),
-    })
-}
-
-fn rewritten_path(path: &str, pattern: &Pattern<'_>, at: &At<'_>) {
-    let Some(target) = at.check(Pattern::parse(path)) else { return };
-    if target.tail {
-        at.error("`*` has no meaning in a rewritten path; use `strip_prefix` to keep the rest of a path");
-    }
-    for name in target.variables() {
-        if !pattern.variables().any(|known| known == name) {
-            at.error(format_args!("the route's path has no variable `{{{name}}}`"));
-        }
-    }
-}
-
-fn stripped_prefix(prefix: &str, pattern: &Pattern<'_>, at: &At<'_>) {
-    let trimmed = prefix.strip_suffix('/').unwrap_or(prefix);
-    if trimmed.is_empty() {
-        return;
-    }
-    let Some(stripped) = at.check(Pattern::parse(trimmed)) else { return };
-    if stripped.tail || !pattern.segments.starts_with(&stripped.segments) {
-        at.error(format_args!("`{prefix}` is not made of the first segments of the route's path"));
-    }
-}
-
-fn header_edits(edits: &document::HeaderEdits, at: &At<'_>) -> Option<HeaderEdits> {
-    let remove = header_names(&edits.remove.0, &at.field("remove"));
-    let set = header_pairs(&edits.set, &at.field("set"));
-    let add = header_pairs(&edits.add, &at.field("add"));
-    Some(HeaderEdits { remove: remove?, set: set?, add: add? })
-}
-
-fn header_pairs(pairs: &Named<String>, at: &At<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let convert = |(name, value): &(String, String)| {
-        let parsed = editable(name, &at.key(name));
-        let value = header_value(value, &at.field(name));
-        Some((parsed?, value?))
-    };
-    let converted: Vec<_> = pairs.0.iter().map(convert).collect();
-    converted.into_iter().collect()
-}
-
-/// A header that a policy may write.
-pub(super) fn editable(name: &str, at: &At<'_>) -> Option<HeaderName> {
-    let parsed = header_name(name, at)?;
-    if FRAMING.contains(&parsed.as_str()) {
-        let hint = if parsed == http::header::HOST { "; use `host_header`" } else { "" };
-        at.error(format_args!("the gateway writes `{parsed}` itself{hint}"));
-        return None;
-    }
-    Some(parsed)
 }

@@ -66,7 +66,9 @@ fn service(name: &str, service: &document::Service, at: &At<'_>) -> Option<Servi
         optional(service.max_in_flight, |limit| within(&at.field("max_in_flight"), limit, 1..=1_000_000));
     let tls = tls(service, &at.field("tls"));
     let host_header = host_header(&service.host_header.0.value, &at.field("host_header"));
-    let routes = each(&service.routes, &at.field("routes"), route::route);
+    let access = route::access(service.public, &service.roles, &service.scopes, at);
+    let routes =
+        each(&service.routes, &at.field("routes"), |item, at| route::route(item, access.as_ref(), at));
     let protocol = match service.protocol {
         document::Protocol::Http1 => UpstreamProtocol::Http1,
         document::Protocol::Http2 => UpstreamProtocol::Http2,
@@ -84,6 +86,7 @@ fn service(name: &str, service: &document::Service, at: &At<'_>) -> Option<Servi
         tls: tls?,
         protocol,
         host_header: host_header?,
+        access: access?,
         routes: routes?,
     })
 }

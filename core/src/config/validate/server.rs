@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use sha2::{Digest, Sha256};
 
 use super::{
-    DAY, HOUR, MILLISECOND, cidrs, each, optional, sha256, time_within, warn_of_demo_secret, within,
+    DAY, HOUR, MILLISECOND, cidrs, each, optional, route, sha256, time_within, warn_of_demo_secret, within,
 };
 use crate::config::document::{self, Size};
 use crate::config::report::At;
@@ -28,12 +28,15 @@ pub(super) fn server(server: &document::Server, at: &At<'_>) -> Option<Server> {
             .error("nobody's PROXY header is believed; name the senders in `trusted_proxies`");
     }
     let limits = limits(&server.limits, &at.field("limits"));
+    let allowed_hosts =
+        each(&server.allowed_hosts, &at.field("allowed_hosts"), |item, at| route::host(item, at));
     let timeouts = timeouts(&server.timeouts, &at.field("timeouts"));
     let workers = optional(server.workers, |workers| within(&at.field("workers"), workers, 1..=1_024));
     Some(Server {
         listen: listen?,
         admin: admin?,
         trusted_proxies: trusted_proxies?,
+        allowed_hosts: allowed_hosts?,
         proxy_protocol: server.proxy_protocol,
         limits: limits?,
         timeouts: timeouts?,

@@ -216,7 +216,7 @@ fn routes() {
     );
     check_route(
         "{ path: /a, public: true, roles: [r] }",
-        "routes[0].public: a public route asks for no roles or scopes; remove one of them",
+        "routes[0].public: what is public asks for no roles or scopes; remove one of them",
     );
     check_route(
         "{ path: \"/{a}\", rewrite: { path: \"/{b}\" } }",

@@ -29,7 +29,7 @@ fn the_vocabulary_means_what_it_says() {
     assert_eq!(config.events, events);
     assert_eq!(
         config.monitoring,
-        Monitoring { prometheus: true, access_log: true, log_level: LogLevel::Info }
+        Monitoring { prometheus: true, access_log: true, decision_header: false, log_level: LogLevel::Info }
     );
 }
 
@@ -39,6 +39,7 @@ fn seconds(seconds: u64) -> Duration {
 
 fn server() -> Server {
     Server {
+        allowed_hosts: Vec::new(),
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
         admin: Some(Admin { listen: "127.0.0.1:9090".parse().unwrap(), token_sha256: None }),
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
@@ -103,8 +104,11 @@ fn payment_service() -> Service {
         routes: vec![Route {
             path: "/payments/{id}".into(),
             methods: vec![http::Method::GET, http::Method::POST],
-            roles: vec!["payer".into()],
-            scopes: vec!["payments:write".into()],
+            access: Access {
+                public: false,
+                roles: vec!["payer".into()],
+                scopes: vec!["payments:write".into()],
+            },
             ..Route::default()
         }],
         ..service("payment_service", &[9103], LoadBalancer::LeastConnections, seconds(5))
@@ -152,6 +156,7 @@ fn limits() -> Limits {
     let named = |limit: Limit| (limit.name.clone(), limit);
     Limits {
         enabled: true,
+        legacy_headers: false,
         default: Some(limit("default", 1_000, 200, LimitKey::Subject)),
         per_user: vec![
             named(limit("premium", 5_000, 500, LimitKey::Subject)),
