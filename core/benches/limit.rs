@@ -143,7 +143,9 @@ fn limiter(algorithm: Algorithm, key: LimitKey, requests: u64) -> Limiter {
 }
 
 fn subjects(secret: &Secret, first: usize) -> Vec<SubjectKey> {
-    (first..first + SUBJECTS).map(|i| secret.key(Subject::User(&format!("user-{i}")))).collect()
+    (first..first + SUBJECTS)
+        .map(|i| secret.key(Subject::User { issuer: "bench", name: &format!("user-{i}") }))
+        .collect()
 }
 
 fn shuffle<T>(items: &mut [T]) {

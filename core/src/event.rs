@@ -13,8 +13,10 @@ pub use id::EventId;
 pub(crate) use id::is_traceparent;
 pub use outbox::OutboxStats;
 
-pub(crate) use outbox::{Ending, Outbox, Source};
+pub(crate) use outbox::{Drawn, Ending, Outbox, Source};
 
+use crate::gateway::Charges;
+use crate::identity::Caller;
 use crate::{Gateway, Now, Service};
 
 /// Bytes of a path that an event keeps.
@@ -46,6 +48,28 @@ impl End {
     }
 }
 
+/// What a limit said to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitOutcome {
+    Admitted,
+    /// It had room, but another limit refused: nothing was debited.
+    Spared,
+    Refused,
+    /// It would have refused, but is in shadow.
+    Shadowed,
+}
+
+impl LimitOutcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LimitOutcome::Admitted => "admitted",
+            LimitOutcome::Spared => "spared",
+            LimitOutcome::Refused => "refused",
+            LimitOutcome::Shadowed => "shadowed",
+        }
+    }
+}
+
 /// One exchange as it was decided and as it ended.
 #[derive(Debug)]
 pub struct Event {
@@ -68,6 +92,8 @@ pub(crate) struct Subject {
     pub(crate) method: Method,
     pub(crate) client: IpAddr,
     pub(crate) text: RequestText,
+    /// Once it is known.
+    pub(crate) caller: Option<Caller>,
 }
 
 /// What was decided. By default the client left before anything was.
@@ -79,9 +105,11 @@ pub(crate) struct Verdict {
     pub(crate) route: Option<u32>,
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
+    pub(crate) refused: bool,
     pub(crate) attempts: u8,
     /// From the last attempt's start to its response head.
     pub(crate) upstream_us: Option<u64>,
+    pub(crate) charges: Charges,
 }
 
 impl Default for Verdict {
@@ -91,8 +119,10 @@ impl Default for Verdict {
             route: None,
             status: CLIENT_LEFT,
             reason: "aborted",
+            refused: false,
             attempts: 0,
             upstream_us: None,
+            charges: Charges::default(),
         }
     }
 }
@@ -166,6 +196,35 @@ impl Event {
     /// Why the reply is what it is: `forwarded`, or the name of the rule that refused.
     pub fn reason(&self) -> &'static str {
         self.verdict.reason
+    }
+
+    /// The gateway answered itself, and not with what was asked for.
+    pub fn is_refused(&self) -> bool {
+        self.verdict.refused
+    }
+
+    /// Whom the request was counted as: an API key's id, else a token's subject.
+    pub fn user(&self) -> Option<&str> {
+        self.subject.caller.as_ref()?.subject()
+    }
+
+    pub fn tier(&self) -> Option<&str> {
+        self.subject.caller.as_ref()?.tier()
+    }
+
+    /// The limits that were asked, each with what it said.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, LimitOutcome)> {
+        let quotas = self.gateway.quotas();
+        let passed = self.verdict.charges.refused().is_none();
+        self.verdict.charges.iter().map(move |charge| {
+            let outcome = match (charge.standing.admitted, charge.shadow) {
+                (true, _) if passed => LimitOutcome::Admitted,
+                (true, _) => LimitOutcome::Spared,
+                (false, false) => LimitOutcome::Refused,
+                (false, true) => LimitOutcome::Shadowed,
+            };
+            (quotas.name(charge.quota), outcome)
+        })
     }
 
     pub fn attempts(&self) -> u8 {

@@ -5,15 +5,18 @@
 //! its value is dropped, whatever the adapter forgot.
 
 mod attempt;
+mod waiting;
 
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::HeaderValue;
 use http::{request, response};
 
-use crate::config::Route;
+use crate::config::{Access, Route};
 use crate::event::{End, Ending, Subject, Verdict};
 use crate::gateway::Plan;
 use crate::refusal::{Failure, Refusal};
@@ -21,10 +24,17 @@ use crate::upstream::{Endpoint, Service};
 use crate::{Gateway, Now};
 
 pub(crate) use attempt::Course;
+pub use waiting::{Keys, Local, LocalEndpoint, Verify};
 
 /// What the adapter does next.
 #[derive(Debug)]
 pub enum Step {
+    /// Check a signature.
+    Verify(Verify),
+    /// Fetch a key set.
+    Keys(Keys),
+    /// Serve one of the gateway's own endpoints.
+    Local(Box<Local>),
     /// Call an upstream.
     Forward(Forward),
     /// Answer the client.
@@ -120,6 +130,8 @@ pub(crate) struct State {
     pub(crate) verdict: Verdict,
     pub(crate) body: RequestBody,
     pub(crate) grpc: bool,
+    /// `Origin` of the request, where there is a policy about it.
+    pub(crate) origin: Option<HeaderValue>,
     pub(crate) plan: Plan,
     pub(crate) course: Course,
 }
@@ -198,6 +210,18 @@ impl Exchange {
         &mut self.0
     }
 
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.0.gateway
+    }
+
+    pub(crate) fn client(&self) -> IpAddr {
+        self.0.subject.client
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        self.0.access()
+    }
+
     pub(crate) fn new(state: State) -> Exchange {
         Exchange(Live(Some(Box::new(state))))
     }
@@ -208,11 +232,11 @@ impl Exchange {
 
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> Step {
         let state = &mut *self.0;
-        let id = state.subject.id;
-        let (mut head, body) = refusal.answer(id, state.grpc);
+        let (mut head, body) = refusal.answer(state.subject.id, state.grpc, state.gateway.quotas());
         state.verdict.status = refusal.status().as_u16();
         state.verdict.reason = refusal.reason();
-        crate::gateway::finish_head(&mut head, id);
+        state.verdict.refused = true;
+        state.finish_head(&mut head);
         self.respond(head, ReplyBody::Core(body))
     }
 
@@ -275,11 +299,11 @@ impl Exchange {
         if head.status == http::StatusCode::SWITCHING_PROTOCOLS && !state.plan.is_upgrade() {
             return self.refuse(&Refusal::BadUpgrade);
         }
-        let id = state.subject.id;
         state.verdict.status = head.status.as_u16();
         state.verdict.reason = "forwarded";
         state.plan.finish_response(&mut head, state.route());
-        crate::gateway::finish_head(&mut head, id);
+        state.run_response_hooks(&mut head);
+        state.finish_head(&mut head);
         self.respond(head, ReplyBody::Upstream)
     }
 }
@@ -294,6 +318,11 @@ impl State {
     pub(crate) fn route(&self) -> Option<&Route> {
         let route = self.verdict.route?;
         Some(&self.service().rules.routes[route as usize])
+    }
+
+    /// What a caller needs for the route that was found.
+    pub(crate) fn access(&self) -> &Access {
+        self.route().map_or(&self.service().rules.access, |route| &route.access)
     }
 
     fn end(mut self: Box<Self>, ending: Ending) {

@@ -1,8 +1,13 @@
 //! One configuration generation, and the decision on each request.
 
+mod admission;
 mod arrival;
 mod background;
+mod cors;
+mod operation;
+mod own;
 mod plan;
+mod quota;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,20 +15,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::header::HeaderName;
 use http::request;
 
-pub(crate) use arrival::finish_head;
+pub(crate) use admission::Admission;
 pub use background::{Probe, Work};
 pub(crate) use plan::Plan;
+pub(crate) use quota::{Charges, Quotas, Refused};
 
 use crate::Now;
-use crate::config::Config;
+use crate::config::{Config, CorsOverride};
 use crate::event::{Event, Outbox, OutboxStats, Source};
 use crate::exchange::{RequestBody, Step};
+use crate::hook::Hook;
+use crate::identity::Identity;
+use crate::limit::{Flood, Secret};
 use crate::peer::Peer;
 use crate::route::Router;
 use crate::upstream::Service;
 
+/// Where in front of the services a gateway stands: some limits are enforced only here or there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    Edge,
+    #[default]
+    Region,
+}
+
 /// What an adapter tells of the process a gateway runs in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Names this node in events.
     pub node: String,
@@ -31,12 +48,17 @@ pub struct Options {
     pub boot_epoch: u64,
     /// Where identifiers and random choices start from.
     pub seed: u64,
+    /// Unguessable: keys the hashes by which clients are counted.
+    pub secret: [u8; 16],
     /// Data-path threads, at least 1.
     pub lanes: usize,
     /// Counts the configurations of this process from 1.
     pub generation: u64,
     /// The configuration's hash, for events.
     pub policy: String,
+    pub place: Place,
+    /// Compiled in, and run in this order.
+    pub hooks: Vec<Arc<dyn Hook>>,
 }
 
 /// One configuration with its runtime state. The next generation takes over what it still names: endpoints and their
@@ -54,6 +76,12 @@ pub struct Gateway {
     last_endpoint_id: u64,
     /// Headers that only the gateway may set.
     reserved_headers: Vec<HeaderName>,
+    identity: Identity,
+    quotas: Quotas,
+    flood: Option<Flood>,
+    hooks: Vec<Arc<dyn Hook>>,
+    /// Some route has a policy about the origins of requests.
+    crosses_origins: bool,
 }
 
 /// A configuration that cannot be served.
@@ -80,7 +108,15 @@ impl Gateway {
             let source = Source { node: options.node.into(), boot_epoch: options.boot_epoch };
             Arc::new(Outbox::new(source, options.lanes, options.seed))
         });
+        // Who is counted keeps the key under which it is counted, or a reload would forget what it used.
+        let secret = previous.map_or(Secret::new(options.secret), |previous| previous.quotas.secret());
+        let known_flood = previous.and_then(|previous| previous.flood.as_ref());
         Ok(Arc::new(Gateway {
+            identity: Identity::new(&config.auth, previous.map(|previous| &previous.identity)),
+            quotas: Quotas::new(&config, previous.map(|previous| &previous.quotas), secret, options.place),
+            flood: config.security.flood.as_ref().map(|rules| Flood::new(rules, secret, known_flood)),
+            crosses_origins: crosses_origins(&config),
+            hooks: options.hooks,
             generation: options.generation,
             policy: options.policy,
             router,
@@ -151,9 +187,26 @@ impl Gateway {
         &self.outbox.source
     }
 
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    pub(crate) fn hooks(&self) -> &[Arc<dyn Hook>] {
+        &self.hooks
+    }
+
     pub(crate) fn reserved_headers(&self) -> &[HeaderName] {
         &self.reserved_headers
     }
+}
+
+fn crosses_origins(config: &Config) -> bool {
+    let mut routes = config.services.iter().flat_map(|service| &service.routes);
+    config.security.cors.is_some() || routes.any(|route| matches!(route.cors, CorsOverride::Replace(_)))
 }
 
 /// Names that claims are forwarded under: a client that sends one is impersonating somebody.

@@ -16,6 +16,8 @@ pub(crate) struct Survey {
     hop_by_hop: bool,
     /// A header only a trusted proxy may set, in its usual spelling.
     forwarding: bool,
+    /// A header only the gateway may set.
+    reserved: bool,
     /// A name with an underscore that an application could read as one with a hyphen.
     underscored: bool,
     several_cookies: bool,
@@ -37,7 +39,8 @@ impl Survey {
                 | "expect" => survey.hop_by_hop = true,
                 "cookie" => survey.several_cookies = headers.get_all(name).iter().nth(1).is_some(),
                 text if text.contains('_') => survey.underscored = true,
-                text if forwarded::is_forwarding(text) || reserved.contains(name) => survey.forwarding = true,
+                _ if reserved.contains(name) => survey.reserved = true,
+                text if forwarded::is_forwarding(text) => survey.forwarding = true,
                 _ => {}
             }
         }
@@ -62,9 +65,11 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, survey: Survey, trusted: bo
         });
     }
     if survey.forwarding && !trusted {
-        remove_matching(headers, |name| {
-            forwarded::is_forwarding(name) || reserved.iter().any(|reserved| reserved.as_str() == name)
-        });
+        remove_matching(headers, forwarded::is_forwarding);
+    }
+    if survey.reserved {
+        // Also from a trusted proxy, which may pass on what its client said.
+        reserved.iter().for_each(|name| drop(headers.remove(name)));
     }
     if survey.several_cookies {
         join_cookies(headers);

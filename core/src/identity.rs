@@ -28,12 +28,13 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 pub use algorithm::Algorithm;
-pub(crate) use caller::Caller;
+pub use caller::Caller;
 pub use key::{Curve, Key, KeyMaterial};
 pub use key_ring::KEY_SET_TIMEOUT;
 pub use key_set::{KeysFailure, MAX_KEY_SET_BYTES};
 pub(crate) use unauthorized::Unauthorized;
-pub(crate) use waiting::{KeySetFetch, Keyless, Unsigned};
+pub use waiting::KeySetFetch;
+pub(crate) use waiting::{Keyless, Unsigned};
 
 use crate::Now;
 use crate::config::{Auth, JwtProvider, KeySource, Login};
@@ -107,6 +108,12 @@ impl Identity {
             Ok((_, None)) => Identified::Anonymous,
             Err(refusal) => Identified::Refused(refusal),
         }
+    }
+
+    /// Providers whose last key set could not be fetched, and why.
+    pub(crate) fn failing_key_sets(&self) -> impl Iterator<Item = (&str, KeysFailure)> {
+        let failure = |provider: &'_ Arc<Provider>| provider.ring()?.failure();
+        self.providers.iter().filter_map(move |provider| Some((&*provider.rules.name, failure(provider)?)))
     }
 
     /// Key sets that are in use and about to be too old; each is given out once.

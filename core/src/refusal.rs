@@ -11,6 +11,10 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{StatusCode, response};
 
 use crate::event::EventId;
+use crate::gateway::{Quotas, Refused};
+use crate::hook::HookRefusal;
+use crate::identity::Unauthorized;
+use crate::limit::Banned;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -45,8 +49,24 @@ pub(crate) enum Refusal {
     NotFound,
     /// By `security.ip`.
     AddressDenied,
-    /// The route asks for roles or scopes, which no credential can give as long as none is checked.
-    Forbidden,
+    /// Too many requests came from the address, and it is refused for a while.
+    Banned(Banned),
+    /// Over a limit.
+    QuotaExceeded(Refused),
+    /// The host is none of `server.allowed_hosts`.
+    ForeignHost,
+    /// A preflight of an origin that `cors` does not allow.
+    ForeignOrigin,
+    /// The route needs an identity and the request claims none.
+    Unidentified,
+    /// What the request claims to be is not so, or cannot be told.
+    Unauthorized(Unauthorized),
+    /// The caller lacks a role or, where there is a `scope` to ask its issuer for, that.
+    Forbidden {
+        scope: Option<HeaderValue>,
+    },
+    /// By a hook that was compiled in.
+    Hook(HookRefusal),
     MethodNotAllowed {
         allow: HeaderValue,
     },
@@ -67,6 +87,8 @@ pub(crate) enum Refusal {
     TransferCoding,
 }
 
+const BEARER: &str = r#"Bearer realm="tollgate""#;
+
 /// Retry-After for refusals that may end at any time, in seconds.
 const SOON_S: u64 = 1;
 
@@ -78,7 +100,19 @@ impl Refusal {
             Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::BodyTooLarge | Refusal::Upstream(Failure::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NotFound => StatusCode::NOT_FOUND,
-            Refusal::AddressDenied | Refusal::Forbidden => StatusCode::FORBIDDEN,
+            Refusal::AddressDenied | Refusal::ForeignOrigin | Refusal::Forbidden { .. } => {
+                StatusCode::FORBIDDEN
+            }
+            Refusal::Banned(_) | Refusal::QuotaExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
+            Refusal::Unidentified => StatusCode::UNAUTHORIZED,
+            Refusal::Unauthorized(why) => match why.error_code() {
+                None => StatusCode::SERVICE_UNAVAILABLE,
+                // RFC 6750 section 3.1.
+                Some(Unauthorized::INVALID_REQUEST) => StatusCode::BAD_REQUEST,
+                Some(_) => StatusCode::UNAUTHORIZED,
+            },
+            Refusal::Hook(refusal) => refusal.status(),
             Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Overloaded | Refusal::CircuitOpen { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::NotImplemented | Refusal::TransferCoding => StatusCode::NOT_IMPLEMENTED,
@@ -97,7 +131,14 @@ impl Refusal {
             Refusal::BodyTooLarge | Refusal::Upstream(Failure::BodyTooLarge) => "body_too_large",
             Refusal::NotFound => "not_found",
             Refusal::AddressDenied => "address_denied",
-            Refusal::Forbidden => "forbidden",
+            Refusal::Banned(_) => "banned",
+            Refusal::QuotaExceeded(_) => "quota_exceeded",
+            Refusal::ForeignHost => "foreign_host",
+            Refusal::ForeignOrigin => "foreign_origin",
+            Refusal::Unidentified => "unidentified",
+            Refusal::Unauthorized(why) => why.reason(),
+            Refusal::Forbidden { .. } => "forbidden",
+            Refusal::Hook(refusal) => refusal.reason(),
             Refusal::MethodNotAllowed { .. } => "method_not_allowed",
             Refusal::Overloaded => "overloaded",
             Refusal::CircuitOpen { .. } => "circuit_open",
@@ -118,13 +159,24 @@ impl Refusal {
     fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Refusal::BadTarget(error) => return Cow::Owned(error.to_string()),
+            Refusal::Unauthorized(why) => return Cow::Owned(why.to_string()),
+            Refusal::Hook(refusal) => return Cow::Owned(refusal.detail().to_owned()),
             Refusal::TargetTooLong => "The request target is longer than this gateway accepts.",
             Refusal::HeadersTooLarge => "The request's header fields are larger than this gateway accepts.",
             Refusal::BodyTooLarge | Refusal::Upstream(Failure::BodyTooLarge) => {
                 "The request's body is larger than this gateway accepts."
             }
             Refusal::AddressDenied => "Requests from this address are not served.",
-            Refusal::Forbidden => "This route asks for a role or scope that the request does not have.",
+            Refusal::Banned(_) => "Too many requests came from this address; it is refused for a while.",
+            Refusal::QuotaExceeded(_) => {
+                "The quota is used up; see the RateLimit header for when there is more."
+            }
+            Refusal::ForeignHost => "This gateway does not serve that host.",
+            Refusal::ForeignOrigin => "Pages of this origin may not call this resource.",
+            Refusal::Unidentified => {
+                "This resource needs a credential: a bearer token in Authorization, or a key in X-API-Key."
+            }
+            Refusal::Forbidden { .. } => "The caller lacks a role or scope that this resource asks for.",
             Refusal::NotFound => "No route matches this host and path.",
             Refusal::MethodNotAllowed { .. } => "This path does not serve that method; see the Allow header.",
             Refusal::Overloaded => "The service has as many requests in flight as it may have; try again.",
@@ -151,6 +203,8 @@ impl Refusal {
             Refusal::Overloaded | Refusal::CircuitOpen { .. } => {
                 "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
             }
+            Refusal::QuotaExceeded(_) => "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            Refusal::Banned(_) => "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
             _ => "about:blank",
         }
     }
@@ -164,9 +218,12 @@ impl Refusal {
         const UNIMPLEMENTED: u8 = 12;
         const INTERNAL: u8 = 13;
         const UNAVAILABLE: u8 = 14;
+        const UNAUTHENTICATED: u8 = 16;
         match self.status() {
             StatusCode::BAD_REQUEST => INTERNAL,
+            StatusCode::UNAUTHORIZED => UNAUTHENTICATED,
             StatusCode::FORBIDDEN => PERMISSION_DENIED,
+            StatusCode::TOO_MANY_REQUESTS => RESOURCE_EXHAUSTED,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 UNIMPLEMENTED
             }
@@ -186,6 +243,16 @@ impl Refusal {
                 retry_after(retry_after_us.div_ceil(1_000_000), headers)
             }
             Refusal::Overloaded => retry_after(SOON_S, headers),
+            Refusal::Banned(Banned { retry_after_us, .. })
+            | Refusal::QuotaExceeded(Refused { retry_after_us, .. })
+            | Refusal::Unauthorized(Unauthorized::KeysUnavailable { retry_after_us }) => {
+                retry_after(retry_after_us.div_ceil(1_000_000), headers)
+            }
+            Refusal::Unidentified | Refusal::Unauthorized(_) | Refusal::Forbidden { .. } => {
+                if let Some(challenge) = self.challenge() {
+                    headers.insert(header::WWW_AUTHENTICATE, challenge);
+                }
+            }
             Refusal::HttpsRequired { location } => {
                 headers.insert(header::LOCATION, location.clone());
             }
@@ -193,7 +260,24 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn answer(&self, id: EventId, grpc: bool) -> (response::Parts, Bytes) {
+    /// RFC 6750 section 3. A key in a header of its own has no registered scheme; its challenge names the header.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let challenge = match self {
+            Refusal::Unauthorized(Unauthorized::ApiKey) => {
+                r#"ApiKey realm="tollgate", header="X-API-Key""#.to_owned()
+            }
+            Refusal::Unauthorized(why) => {
+                format!(r#"{BEARER}, error="{}", error_description="{why}""#, why.error_code()?)
+            }
+            Refusal::Forbidden { scope } => {
+                format!(r#"{BEARER}, error="insufficient_scope", scope="{}""#, scope.as_ref()?.to_str().ok()?)
+            }
+            _ => BEARER.to_owned(),
+        };
+        HeaderValue::try_from(challenge).ok()
+    }
+
+    pub(crate) fn answer(&self, id: EventId, grpc: bool, quotas: &Quotas) -> (response::Parts, Bytes) {
         let (mut head, ()) = http::Response::new(()).into_parts();
         let headers = &mut head.headers;
         headers.insert(header::CACHE_CONTROL, NO_STORE);
@@ -207,10 +291,10 @@ impl Refusal {
         }
         head.status = self.status();
         head.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        (head, self.problem(id))
+        (head, self.problem(id, quotas))
     }
 
-    fn problem(&self, id: EventId) -> Bytes {
+    fn problem(&self, id: EventId, quotas: &Quotas) -> Bytes {
         let status = self.status();
         let problem = Problem {
             kind: self.problem_type(),
@@ -218,6 +302,10 @@ impl Refusal {
             status: status.as_u16(),
             detail: &self.detail(),
             instance: &format!("urn:uuid:{id}"),
+            violated_policies: match self {
+                Refusal::QuotaExceeded(refused) => Some([quotas.name(refused.quota)]),
+                _ => None,
+            },
         };
         Bytes::from(serde_json::to_vec(&problem).expect("strings and a number always serialise"))
     }
@@ -232,6 +320,9 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     instance: &'a str,
+    /// Of a quota (draft-ietf-httpapi-ratelimit-headers).
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[&'a str; 1]>,
 }
 
 fn retry_after(seconds: u64, headers: &mut HeaderMap) {

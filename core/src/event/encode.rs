@@ -25,6 +25,10 @@ impl Event {
         number(self.sequence, out);
         out.extend_from_slice(br#"","data":{"event_type":"api_request","service":"#);
         string_or_null(self.service().map(|service| service.name().as_bytes()), out);
+        out.extend_from_slice(br#","user_id":"#);
+        string_or_null(self.user().map(str::as_bytes), out);
+        out.extend_from_slice(br#","tier":"#);
+        string_or_null(self.tier().map(str::as_bytes), out);
         out.extend_from_slice(br#","path":"#);
         string(self.path().as_bytes(), out);
         out.extend_from_slice(br#","method":"#);
@@ -58,7 +62,16 @@ impl Event {
         string(self.reason().as_bytes(), out);
         out.extend_from_slice(br#","rule":"#);
         string_or_null(self.route().map(str::as_bytes), out);
-        out.extend_from_slice(br#","policy":"#);
+        out.extend_from_slice(br#","limits":{"#);
+        for (index, (name, outcome)) in self.limits().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            string(name.as_bytes(), out);
+            out.push(b':');
+            string(outcome.as_str().as_bytes(), out);
+        }
+        out.extend_from_slice(br#"},"policy":"#);
         string(self.gateway.policy().as_bytes(), out);
     }
 }

@@ -59,6 +59,7 @@ pub(crate) struct Ending {
 }
 
 /// Identifiers drawn for one request.
+#[derive(Debug)]
 pub(crate) struct Drawn {
     pub(crate) id: EventId,
     pub(crate) traceparent: Option<[u8; 55]>,

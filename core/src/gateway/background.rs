@@ -8,6 +8,7 @@ use http::StatusCode;
 use super::Gateway;
 use crate::Now;
 use crate::config::HealthCheck;
+use crate::identity::{DueKeySets, KeySetFetch};
 use crate::upstream::{Endpoint, Service};
 
 /// Where there is nothing to do, the adapter looks again after this long: a reload may have changed that.
@@ -17,6 +18,8 @@ const IDLE_US: u64 = 1_000_000;
 #[derive(Debug)]
 pub struct Work {
     pub probes: Vec<Probe>,
+    /// Key sets to fetch before they are missed.
+    pub key_sets: Vec<KeySetFetch>,
     /// When to ask again, on the clock of `Now::mono_us`.
     pub next_deadline_us: u64,
 }
@@ -31,7 +34,9 @@ pub struct Probe {
 
 impl Work {
     pub(super) fn due(gateway: &Arc<Gateway>, now: Now) -> Work {
-        let mut work = Work { probes: Vec::new(), next_deadline_us: now.mono_us + IDLE_US };
+        let DueKeySets { fetches, next_us } = gateway.identity.due_key_sets(now);
+        let next_deadline_us = next_us.min(now.mono_us + IDLE_US);
+        let mut work = Work { probes: Vec::new(), key_sets: fetches, next_deadline_us };
         for service in &gateway.services {
             let Some(rules) = &service.rules.health_check else {
                 continue;

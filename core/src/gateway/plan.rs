@@ -1,11 +1,14 @@
 //! What is forwarded to whichever endpoint is chosen.
 
+use std::iter;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
-use http::{Version, request, response};
+use http::{StatusCode, Version, request, response};
 
-use crate::config::{HeaderEdits, HostHeader, Route, UpstreamProtocol};
+use crate::config::{HeaderEdits, HostHeader, Route, Transform, UpstreamProtocol};
 use crate::headers;
+use crate::identity::Caller;
 use crate::route::{Match, Rule};
 use crate::upstream::Service;
 use crate::url::{Target, UrlError};
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     /// The client asks to switch to WebSocket, the one protocol that is let through.
     websocket: Option<HeaderValue>,
     trailers: bool,
+    /// Bit by bit, which of the route's transformations hold as far as the request can tell.
+    transforms: u32,
 }
 
 impl Plan {
@@ -34,6 +39,7 @@ impl Plan {
         rule: &Rule,
         route: Option<&Route>,
         head: &request::Parts,
+        caller: Option<&Caller>,
     ) -> Result<Plan, UrlError> {
         let websocket = match head.version {
             Version::HTTP_11 => {
@@ -41,8 +47,14 @@ impl Plan {
             }
             _ => None,
         };
+        let transforms = route.map_or(0, |route| holding(&route.transforms, head, caller));
+        let rewrites = route.into_iter().flat_map(|route| {
+            let transforms = chosen(route, transforms).filter(|transform| transform.statuses.is_empty());
+            iter::once(&route.rewrite).chain(transforms.map(|transform| &transform.rewrite))
+        });
         Ok(Plan {
-            target: Some(rewrite::target(target, found, rule, route.map(|route| &route.rewrite))?),
+            target: Some(rewrite::target(target, found, rule, rewrites)?),
+            transforms,
             host: client_host(head),
             websocket,
             trailers: head.headers.contains_key(header::TE) && headers::takes_trailers(&head.headers),
@@ -68,6 +80,9 @@ impl Plan {
         }
         if let Some(route) = route {
             edit(headers, &route.rewrite.request_headers);
+            for transform in chosen(route, self.transforms) {
+                edit(headers, &transform.rewrite.request_headers);
+            }
         }
     }
 
@@ -101,7 +116,39 @@ impl Plan {
         }
         if let Some(route) = route {
             edit(&mut head.headers, &route.rewrite.response_headers);
+            for transform in chosen(route, self.transforms).filter(|transform| transform.covers(head.status))
+            {
+                edit(&mut head.headers, &transform.rewrite.response_headers);
+            }
         }
+    }
+}
+
+/// The transformations whose conditions on caller and request hold, by bit.
+fn holding(transforms: &[Transform], head: &request::Parts, caller: Option<&Caller>) -> u32 {
+    let holds = |transform: &Transform| {
+        let has = |(name, value): &(String, Option<String>)| {
+            caller.is_some_and(|caller| caller.has_claim(name, value.as_deref()))
+        };
+        let claims = transform.claims.iter().all(has);
+        claims && transform.headers.iter().all(|wanted| wanted.is_in(&head.headers))
+    };
+    transforms
+        .iter()
+        .enumerate()
+        .fold(0, |bits, (index, transform)| bits | u32::from(holds(transform)) << index)
+}
+
+fn chosen(route: &Route, bits: u32) -> impl Iterator<Item = &Transform> + Clone {
+    let chosen = move |(index, _): &(usize, &Transform)| bits >> index & 1 == 1;
+    route.transforms.iter().enumerate().filter(chosen).map(|(_, transform)| transform)
+}
+
+impl Transform {
+    fn covers(&self, status: StatusCode) -> bool {
+        let status = status.as_u16();
+        self.statuses.is_empty()
+            || self.statuses.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
 }
 

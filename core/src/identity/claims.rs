@@ -83,6 +83,13 @@ impl Claims {
         scalar(self.find(name)?)
     }
 
+    /// Whether there is a claim and, where a value is given, whether it is that value or an array with it.
+    pub(super) fn has(&self, name: &str, value: Option<&str>) -> bool {
+        let Some(found) = self.find(name) else { return false };
+        let is_it = |found: &Value| value.is_none_or(|value| scalar(found).is_some_and(|text| text == value));
+        value.is_none() || is_it(found) || found.as_array().is_some_and(|items| items.iter().any(is_it))
+    }
+
     /// The words of a claim that is an array, or a string in which `is_separator` stands between them.
     pub(super) fn words(&self, name: &str, is_separator: fn(char) -> bool) -> Vec<String> {
         match self.find(name) {

@@ -92,6 +92,10 @@ impl VerifiedToken {
         self.claims.text(name)
     }
 
+    pub(super) fn has_claim(&self, name: &str, value: Option<&str>) -> bool {
+        self.claims.has(name, value)
+    }
+
     pub(super) fn check_time(&self, now: Now) -> Result<(), Unauthorized> {
         self.validity.check(now.wall_us)
     }

@@ -35,7 +35,7 @@ pub(crate) struct Keyless {
 /// A key set to fetch from `url`, within `KEY_SET_TIMEOUT` and up to `MAX_KEY_SET_BYTES`. Several may stand for one
 /// fetch, of which the first to end counts; one that is dropped counts as failed when its time is up.
 #[derive(Debug)]
-pub(crate) struct KeySetFetch {
+pub struct KeySetFetch {
     provider: Arc<Provider>,
     number: u64,
 }
@@ -125,15 +125,15 @@ impl KeySetFetch {
     }
 
     /// Whose keys they are, as the configuration calls them.
-    pub(crate) fn provider(&self) -> &str {
+    pub fn provider(&self) -> &str {
         &self.provider.rules.name
     }
 
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         self.provider.url()
     }
 
-    pub(crate) fn finish(self, fetched: Result<&[u8], KeysFailure>, now: Now) {
+    pub fn finish(self, fetched: Result<&[u8], KeysFailure>, now: Now) {
         if let Some(ring) = self.provider.ring() {
             ring.fetched(self.number, fetched, now);
         }

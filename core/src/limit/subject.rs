@@ -10,7 +10,11 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 /// What a limit tells requests apart by. Kinds do not collide: a user who is called like somebody's key is another.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
-    User(&'a str),
+    /// A name is one user's only among those that the same issuer vouches for.
+    User {
+        issuer: &'a str,
+        name: &'a str,
+    },
     ApiKey(&'a [u8]),
     /// An IPv6 address counts as its /64, an IPv4-mapped one as what it maps.
     Address(IpAddr),
@@ -35,8 +39,10 @@ impl Secret {
     pub fn key(&self, subject: Subject<'_>) -> SubjectKey {
         let mut hasher = self.0;
         match subject {
-            Subject::User(name) => {
+            Subject::User { issuer, name } => {
                 hasher.write_u8(0);
+                hasher.write_usize(issuer.len());
+                hasher.write(issuer.as_bytes());
                 hasher.write(name.as_bytes());
             }
             Subject::ApiKey(key) => {
@@ -104,12 +110,14 @@ mod tests {
 
     #[test]
     fn kinds_of_subjects_do_not_collide() {
-        let keys =
-            [Subject::User("a"), Subject::ApiKey(b"a"), Subject::Value(b"a"), Subject::User("b")].map(key);
+        let user = |issuer, name| Subject::User { issuer, name };
+        let others = [Subject::ApiKey(b"a"), Subject::Value(b"a")];
+        let users = [user("", "a"), user("", "b"), user("a", "b"), user("ab", ""), user("", "ab")];
+        let keys: Vec<_> = others.into_iter().chain(users).map(key).collect();
         for (i, a) in keys.iter().enumerate() {
             assert!(keys[i + 1..].iter().all(|b| a != b));
         }
-        assert_ne!(key(Subject::User("a")), Secret::new(*b"another secret!!").key(Subject::User("a")));
+        assert_ne!(key(Subject::ApiKey(b"a")), Secret::new(*b"another secret!!").key(Subject::ApiKey(b"a")));
     }
 
     #[test]

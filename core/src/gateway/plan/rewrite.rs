@@ -8,25 +8,23 @@ use crate::config::Rewrite;
 use crate::route::{Match, Rule};
 use crate::url::{self, Target, UrlError};
 
-/// The target as the route wants it: prefix stripped, path replaced, query edited. A route that wants nothing gets
-/// the canonical target as it is, without a copy.
-pub(super) fn target(
+/// The target as the route's rewrites want it one after the other: prefix stripped, path replaced, query edited. A route
+/// that wants nothing gets the canonical target as it is, without a copy.
+pub(super) fn target<'a>(
     target: &Target,
     found: &Match,
     rule: &Rule,
-    rewrite: Option<&Rewrite>,
+    rewrites: impl Iterator<Item = &'a Rewrite> + Clone,
 ) -> Result<PathAndQuery, UrlError> {
-    let path = match rewrite.and_then(|rewrite| rewrite.path.as_deref()) {
+    let path = match rewrites.clone().filter_map(|rewrite| rewrite.path.as_deref()).last() {
         Some(template) => target.with_path(&filled(template, rule, found, target.path()))?,
         None if found.stripped() == 0 => target.path_and_query().clone(),
         None => target.rebased("", found.stripped())?,
     };
-    match rewrite {
-        Some(rewrite) if !(rewrite.query_set.is_empty() && rewrite.query_remove.is_empty()) => {
-            url::assemble(path.path(), edited(path.query(), rewrite).as_deref())
-        }
-        _ => Ok(path),
-    }
+    let edits = |rewrite: &&Rewrite| !(rewrite.query_set.is_empty() && rewrite.query_remove.is_empty());
+    rewrites.filter(edits).try_fold(path, |target, rewrite| {
+        url::assemble(target.path(), edited(target.query(), rewrite).as_deref())
+    })
 }
 
 /// `target` below a base path.
