@@ -2,17 +2,22 @@
 
 mod credential;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::Result;
-use axum::extract::State;
+use axum::extract::{Path, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+
+use tollgate_core::config::Limit;
+use tollgate_core::{Ban, Gateway, LimiterStats};
 
 use crate::clock::now;
 use crate::event_log::EventLog;
@@ -41,6 +46,8 @@ pub fn spawn(listeners: Listeners, admin: Admin) -> Result<()> {
         .route("/admin/stats", get(stats))
         .route("/admin/circuit-breakers", get(circuit_breakers))
         .route("/admin/events", get(events))
+        .route("/admin/bans", get(bans))
+        .route("/admin/bans/{address}", delete(lift_ban))
         .layer(middleware::from_fn_with_state(admin.clone(), credential::check));
     let router = Router::new()
         .route("/health", get(async || no_store(Json(json!({ "status": "ok" })))))
@@ -48,6 +55,7 @@ pub fn spawn(listeners: Listeners, admin: Admin) -> Result<()> {
         .route("/metrics", get(metrics))
         .merge(behind_credential)
         .fallback(async || problem(StatusCode::NOT_FOUND, "The admin listener has no such resource."))
+        .layer(middleware::from_fn_with_state(admin.clone(), check_host))
         .with_state(admin);
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
         runtime.block_on(async move {
@@ -61,6 +69,16 @@ pub fn spawn(listeners: Listeners, admin: Admin) -> Result<()> {
         })
     })?;
     Ok(())
+}
+
+/// What `server.allowed_hosts` keeps out of the gateway has no business here either (DNS rebinding).
+async fn check_host(State(admin): Shown, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.parse::<Authority>().map(|authority| authority.host().to_ascii_lowercase());
+    match admin.shared.gateway.load().config().server.serves(&name.unwrap_or_default()) {
+        true => next.run(request).await,
+        false => problem(StatusCode::MISDIRECTED_REQUEST, "This listener does not serve that host."),
+    }
 }
 
 async fn ready(State(admin): Shown) -> Response {
@@ -123,13 +141,61 @@ async fn stats(State(admin): Shown) -> Response {
             json!({ "name": service.name(), "in_flight": service.in_flight(), "endpoints": endpoints })
         })
         .collect();
+    let failing_key_sets: Vec<Value> = gateway
+        .failing_key_sets()
+        .map(|(provider, why)| json!({ "provider": provider, "reason": why.to_string() }))
+        .collect();
     no_store(Json(json!({
         "generation": gateway.generation(),
         "policy": gateway.policy(),
         "requests": admin.tallies.sum().requests(),
         "connections": admin.shared.open_connections(),
         "services": services,
+        "limits": limits(&gateway),
+        "failing_key_sets": failing_key_sets,
     })))
+}
+
+fn limits(gateway: &Gateway) -> Vec<Value> {
+    let limit = |(rules, stats): (&Limit, LimiterStats)| {
+        json!({
+            "name": rules.name,
+            "requests": rules.requests,
+            "window_s": rules.window.as_secs_f64(),
+            "shadow": rules.shadow,
+            "subjects": stats.subjects,
+            "overflowed": stats.overflowed,
+            "clock_resets": stats.clock_resets,
+        })
+    };
+    gateway.limits().map(limit).collect()
+}
+
+async fn bans(State(admin): Shown) -> Response {
+    let ban = |ban: Ban| {
+        json!({
+            "address": ban.address.to_string(),
+            "prefix_len": ban.prefix_len,
+            "since_s": ban.since_us / 1_000_000,
+            "until_s": ban.until_us / 1_000_000,
+            "reason": "max_requests_per_ip",
+        })
+    };
+    let bans: Vec<Value> = admin.shared.gateway.load().bans(now()).into_iter().map(ban).collect();
+    no_store(Json(json!({ "bans": bans })))
+}
+
+async fn lift_ban(State(admin): Shown, Path(address): Path<String>) -> Response {
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "Name the address as /admin/bans lists it, without a prefix length.",
+        );
+    };
+    match admin.shared.gateway.load().lift_ban(address, now()) {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => problem(StatusCode::NOT_FOUND, "This address is not banned."),
+    }
 }
 
 async fn circuit_breakers(State(admin): Shown) -> Response {

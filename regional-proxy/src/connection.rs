@@ -8,6 +8,7 @@ mod exchange;
 mod h1;
 mod h2;
 mod opening;
+mod own;
 mod parting;
 pub(crate) mod stream;
 

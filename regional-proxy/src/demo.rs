@@ -9,37 +9,54 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::issuer::hash;
 use crate::policy::PolicyFile;
 use crate::process;
 
 /// Serves until it is stopped.
 pub fn run() -> Result<()> {
-    let token = admin_token();
+    let token = secret()?;
     let [users, orders, payments] = [users(), orders(), payments()].map(sample);
     let events = std::env::temp_dir().join("tollgate-demo-events");
     let policy = json!({
         "server": {
             "listen": "127.0.0.1:8080",
             "admin": { "listen": "127.0.0.1:9090", "token": token },
+            // A page in the visitor's browser must not get here by a name of its own.
+            "allowed_hosts": ["127.0.0.1", "localhost", "[::1]"],
         },
         "routing": { "services": {
-            "user_service": service(users?),
+            "user_service": with(service(users?), "public", true.into()),
             "order_service": service(orders?),
-            "payment_service": service(payments?),
+            "payment_service": with(service(payments?), "roles", json!(["admin"])),
         } },
+        "auth": { "login": {
+            "secret": secret()?,
+            "users": [
+                { "username": "demo", "password_hash": hash(b"demo")?, "tier": "premium" },
+                { "username": "admin", "password_hash": hash(b"admin")?, "roles": ["admin"] },
+            ],
+        } },
+        "rate_limit": {
+            "default": { "requests": 100, "window": "1m", "burst": 20 },
+            "per_user": { "premium": { "requests": 600, "window": "1m", "burst": 100 } },
+        },
         "event_processing": { "enabled": true, "log": { "directory": events } },
-        "monitoring": { "access_log": false },
+        "monitoring": { "access_log": false, "decision_header": true },
     });
     let policy = PolicyFile::embedded(&policy.to_string(), "demo")?;
-    process::run(policy, |_| {
+    process::run(policy, Vec::new(), |_| {
         println!(
             "Tollgate demo\n\
-             \n  gateway  http://127.0.0.1:8080   /user_service /order_service /payment_service\
+             \n  gateway  http://127.0.0.1:8080\
+             \n             /user_service     open to all\
+             \n             /order_service    for who is logged in: demo/demo (tier premium) or admin/admin\
+             \n             /payment_service  for the role admin: admin/admin\
              \n  admin    http://127.0.0.1:9090   token {token}\
              \n  events   {}\n\
              \nTry:\
              \n  curl -i http://127.0.0.1:8080/user_service/users/7\
-             \n  curl -i http://127.0.0.1:8080/order_service/orders\
+             \n  curl -s http://127.0.0.1:8080/auth/login -H 'Content-Type: application/json' -d '{{\"username\":\"demo\",\"password\":\"demo\"}}'\
              \n  curl -s -H 'Authorization: Bearer {token}' http://127.0.0.1:9090/admin/stats\n",
             events.display(),
         );
@@ -54,6 +71,11 @@ fn service(address: SocketAddr) -> Value {
         "health_check": { "path": "/health", "interval": "10s", "timeout": "1s" },
         "circuit_breaker": { "failure_rate": 0.5, "minimum_calls": 20, "window": "10s", "open_for": "15s" },
     })
+}
+
+fn with(mut service: Value, key: &str, value: Value) -> Value {
+    service[key] = value;
+    service
 }
 
 fn users() -> Router {
@@ -89,8 +111,10 @@ fn sample(router: Router) -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// Good for this start of the demo only: 128 bits from the operating system, through `RandomState`'s keys.
-fn admin_token() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
+/// 256 bits, good for this start of the demo only.
+fn secret() -> Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow!("the operating system gives no random bytes: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

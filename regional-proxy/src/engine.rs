@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::issuer::Issuer;
+use crate::key_sets::{KeySets, KeySetsError};
 use crate::listener::{self, Listeners};
 use crate::tls::TlsServer;
 use crate::worker;
@@ -24,6 +26,9 @@ pub struct Shared {
     pub gateway: Arc<ArcSwap<Gateway>>,
     pub(crate) connections: Box<[AtomicUsize]>,
     deadline: ArcSwapOption<Instant>,
+    /// Where the policy has logins.
+    pub issuer: ArcSwapOption<Issuer>,
+    pub(crate) key_sets: KeySets,
     /// As it was at the start: listeners and their limits do not change while the process runs.
     server: Server,
     tls: Option<Arc<TlsServer>>,
@@ -38,14 +43,21 @@ pub struct Running {
 
 impl Shared {
     /// For `lanes` data-path threads, 1 to 65,535.
-    pub fn new(gateway: Arc<Gateway>, lanes: usize, tls: Option<Arc<TlsServer>>) -> Arc<Shared> {
-        Arc::new(Shared {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        lanes: usize,
+        tls: Option<Arc<TlsServer>>,
+        issuer: Option<Issuer>,
+    ) -> Result<Arc<Shared>, KeySetsError> {
+        Ok(Arc::new(Shared {
+            issuer: ArcSwapOption::from_pointee(issuer),
+            key_sets: KeySets::new()?,
             server: gateway.config().server.clone(),
             gateway: Arc::new(ArcSwap::new(gateway)),
             connections: (0..lanes).map(|_| AtomicUsize::new(0)).collect(),
             deadline: ArcSwapOption::empty(),
             tls,
-        })
+        }))
     }
 
     pub(crate) fn limits(&self) -> &ServerLimits {

@@ -17,11 +17,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::watch;
 
 use crate::upstream::system_roots;
+use tollgate_core::{KEY_SET_TIMEOUT, KeysFailure, MAX_KEY_SET_BYTES};
 
-/// Bytes of a key set.
-const BODY_BYTES_MAX: usize = 256 << 10;
-/// From looking up the name to the last byte, redirects included.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Redirects that are followed, all with the scheme of the first address.
 const REDIRECTS_MAX: usize = 3;
 
@@ -41,7 +38,7 @@ pub enum FetchError {
     Timeout,
     #[error("the answer's status is {0}")]
     Status(u16),
-    #[error("it is larger than {BODY_BYTES_MAX} bytes")]
+    #[error("it is larger than {MAX_KEY_SET_BYTES} bytes")]
     TooLarge,
     #[error("it is redirected to another scheme or more than {REDIRECTS_MAX} times")]
     Redirect,
@@ -67,10 +64,25 @@ type Outcome = Result<Bytes, FetchError>;
 #[derive(Default)]
 struct Flights(Mutex<HashMap<String, watch::Receiver<Option<Outcome>>>>);
 
+/// The body, or what core wants to know about why there is none. The rest is in the log.
+pub fn as_core_takes_it(fetched: &Result<Bytes, FetchError>) -> Result<&[u8], KeysFailure> {
+    match fetched {
+        Ok(body) => Ok(body),
+        Err(error) => {
+            tracing::warn!("no key set: {error}");
+            Err(match error {
+                FetchError::Status(status) => KeysFailure::Status(*status),
+                FetchError::TooLarge => KeysFailure::TooLarge,
+                _ => KeysFailure::Unreachable,
+            })
+        }
+    }
+}
+
 impl KeySets {
     /// Trusts what the operating system trusts.
     pub fn new() -> Result<KeySets, KeySetsError> {
-        KeySets::with(system_roots(), FETCH_TIMEOUT)
+        KeySets::with(system_roots(), KEY_SET_TIMEOUT)
     }
 
     fn with(roots: Arc<RootCertStore>, timeout: Duration) -> Result<KeySets, KeySetsError> {
@@ -149,12 +161,12 @@ async fn fetch(client: &Client, url: &str) -> Outcome {
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status().as_u16()));
     }
-    if response.content_length().is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+    if response.content_length().is_some_and(|length| length > MAX_KEY_SET_BYTES as u64) {
         return Err(FetchError::TooLarge);
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(failure)? {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
+        if body.len() + chunk.len() > MAX_KEY_SET_BYTES {
             return Err(FetchError::TooLarge);
         }
         body.extend_from_slice(&chunk);

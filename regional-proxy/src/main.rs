@@ -61,7 +61,7 @@ fn run(arguments: Arguments) -> Result<()> {
         || std::env::var_os("CONFIG_PATH").map(|config| Command::Serve { config: config.into() });
     match arguments.command.or_else(from_environment) {
         None => demo::run(),
-        Some(Command::Serve { config }) => process::run(PolicyFile::read(&config)?, |_| {}),
+        Some(Command::Serve { config }) => process::run(PolicyFile::read(&config)?, Vec::new(), |_| {}),
         Some(Command::Check { file }) => check(&file),
         Some(Command::Schema) => {
             println!("{:#}", tollgate_core::config::schema());

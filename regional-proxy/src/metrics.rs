@@ -89,6 +89,7 @@ impl Collector for Scrape {
         for service in gateway.services() {
             gauge(&mut in_flight, &[("service", service.name())], service.in_flight().into())?;
         }
+        operation(&gateway, &mut encoder)?;
         let mut generation =
             family(&mut encoder, "config_generation", "Configurations so far", MetricType::Gauge)?;
         ConstGauge::new(gateway.generation() as i64).encode(generation.encode_family(&NONE)?)?;
@@ -125,6 +126,22 @@ fn breakers(gateway: &Gateway, encoder: &mut DescriptorEncoder) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+fn operation(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Subjects that a limit tells apart now";
+    let mut subjects = family(encoder, "rate_limit_subjects", help, MetricType::Gauge)?;
+    for (rules, stats) in gateway.limits() {
+        gauge(&mut subjects, &[("limit", rules.name.as_str())], stats.subjects as i64)?;
+    }
+    let help = "Requests charged to a count that many subjects share, because a limit's table was full";
+    let mut overflowed = family(encoder, "rate_limit_overflowed", help, MetricType::Counter)?;
+    for (rules, stats) in gateway.limits() {
+        counter(&mut overflowed, &[("limit", rules.name.as_str())], stats.overflowed)?;
+    }
+    let Some(flood) = gateway.flood_stats() else { return Ok(()) };
+    let mut bans = family(encoder, "address_bans", "Bans imposed on addresses", MetricType::Counter)?;
+    counter(&mut bans, &NONE, flood.bans_imposed)
 }
 
 /// A family's name is without the `_total` that counters get.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tollgate_core::Options;
+use tollgate_core::{Hook, Options, Place};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
@@ -23,14 +23,15 @@ pub use reload::Reloader;
 /// Between two looks at the policy file and the certificates.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Serves a policy until SIGTERM or SIGINT, then drains. `started` is called once everything listens.
-pub fn run(policy: PolicyFile, started: impl FnOnce(&Shared)) -> Result<()> {
+/// Serves a policy until SIGTERM or SIGINT, then drains. `hooks` run on every request that the policy admits; `started` is
+/// called once everything listens.
+pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&Shared)) -> Result<()> {
     observe::logs(policy.loaded.config.monitoring.log_level);
     policy::warn(&policy.loaded);
     let config = policy.loaded.config.clone();
     let lanes =
         config.server.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    let options = options(lanes);
+    let options = Options { hooks, ..options(lanes)? };
     let gateway = policy.gateway(None, options.clone())?;
     let tls = config.security.tls.clone().map(TlsServer::new).transpose()?.map(Arc::new);
     // From the first connection on, no signal has its default effect any more.
@@ -44,7 +45,7 @@ pub fn run(policy: PolicyFile, started: impl FnOnce(&Shared)) -> Result<()> {
         false => (None, None),
     };
     let addresses = listeners.addresses();
-    let shared = Shared::new(gateway, lanes, tls.clone());
+    let shared = Shared::new(gateway, lanes, tls.clone(), policy.issuer(None)?)?;
     let tallies = Tallies::new(lanes);
     let sinks = (0..lanes)
         .map(|lane| observe::sink(lane, tallies.clone(), log.clone(), &config.monitoring))
@@ -110,11 +111,23 @@ fn report(outcome: Result<u64, policy::PolicyError>) {
     }
 }
 
-/// What is drawn once a process: identifiers need to differ between nodes and starts, not to be secret.
-fn options(lanes: usize) -> Options {
+/// What is drawn once a process: identifiers need to differ between nodes and starts; only `secret` must be unguessable.
+fn options(lanes: usize) -> Result<Options> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).context("the operating system gives no random bytes")?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let node = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let node = Some(node.trim()).filter(|node| !node.is_empty()).unwrap_or("tollgate").to_owned();
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), since.as_nanos());
-    Options { node, boot_epoch: since.as_millis() as u64, seed, lanes, generation: 1, policy: String::new() }
+    Ok(Options {
+        node,
+        boot_epoch: since.as_millis() as u64,
+        seed,
+        secret,
+        lanes,
+        generation: 1,
+        policy: String::new(),
+        place: Place::Region,
+        hooks: Vec::new(),
+    })
 }

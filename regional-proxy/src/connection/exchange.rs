@@ -12,8 +12,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::channel::{Channel, Ticket};
+use super::own;
 use crate::body::{BodyRefusal, ReplyBody, RequestBody};
 use crate::clock::now;
+use crate::key_sets::as_core_takes_it;
+use crate::signature;
 use crate::tunnel::Switched;
 use crate::upstream::{self, Answer, Unanswered, Upstream};
 use crate::watch::Party;
@@ -51,6 +54,16 @@ pub(super) async fn exchange(ticket: Ticket, request: Request<Incoming>) -> Resp
     let reply = loop {
         step = match step {
             Step::Respond(reply) => break reply,
+            Step::Verify(verify) => {
+                let (key, algorithm) = (verify.key().material(), verify.algorithm());
+                let valid = signature::verify(algorithm, key, verify.message(), verify.signature());
+                verify.resume(valid, now())
+            }
+            Step::Keys(keys) => {
+                let fetched = channel.worker.shared.key_sets.fetch(keys.url()).await;
+                keys.resume(as_core_takes_it(&fetched), now())
+            }
+            Step::Local(local) => own::serve(&channel, *local, &body).await,
             Step::Forward(forward) => {
                 // What a previous attempt brought is given up before the next one.
                 arrived = None;

@@ -47,7 +47,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn key_sets() -> KeySets {
-    KeySets::with(Arc::new(RootCertStore::empty()), FETCH_TIMEOUT).unwrap()
+    KeySets::with(Arc::new(RootCertStore::empty()), KEY_SET_TIMEOUT).unwrap()
 }
 
 async fn fetched(router: Router, path: &str) -> Outcome {
@@ -72,8 +72,11 @@ async fn only_200_is_an_answer() {
 #[tokio::test]
 async fn a_body_is_bounded_whether_or_not_its_length_is_announced() {
     let announced = |bytes: usize| Router::new().route("/keys", get(async move || vec![b' '; bytes]));
-    assert_eq!(fetched(announced(BODY_BYTES_MAX), "/keys").await.map(|body| body.len()), Ok(BODY_BYTES_MAX));
-    assert_eq!(fetched(announced(BODY_BYTES_MAX + 1), "/keys").await, Err(FetchError::TooLarge));
+    assert_eq!(
+        fetched(announced(MAX_KEY_SET_BYTES), "/keys").await.map(|body| body.len()),
+        Ok(MAX_KEY_SET_BYTES)
+    );
+    assert_eq!(fetched(announced(MAX_KEY_SET_BYTES + 1), "/keys").await, Err(FetchError::TooLarge));
     let endless = on_a_thread(async |listener| {
         let mut socket = asked(&listener).await;
         socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
@@ -147,7 +150,7 @@ async fn https_needs_a_certificate_that_is_trusted() {
     assert!(untrusted.contains("UnknownIssuer"), "{untrusted}");
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
-    let trusting = KeySets::with(Arc::new(roots), FETCH_TIMEOUT).unwrap();
+    let trusting = KeySets::with(Arc::new(roots), KEY_SET_TIMEOUT).unwrap();
     assert_eq!(trusting.fetch(&url).await, Ok(Bytes::from(KEYS)));
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use http::Method;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
-use tollgate_core::Event;
+use tollgate_core::{Event, LimitOutcome};
 
 use super::{counter, family};
 
@@ -20,6 +20,10 @@ const NO_SERVICE: &str = "-";
 #[derive(Debug, Default)]
 pub struct Tally {
     services: BTreeMap<String, Service>,
+    /// What the gateway answered itself, by the rule that decided.
+    refusals: BTreeMap<&'static str, u64>,
+    /// By limit.
+    limits: BTreeMap<String, BTreeMap<LimitOutcome, u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +52,16 @@ impl Tally {
         if let Some(upstream_us) = event.upstream_us() {
             service.upstream.record(upstream_us);
         }
+        if event.is_refused() {
+            *self.refusals.entry(event.reason()).or_default() += 1;
+        }
+        for (limit, outcome) in event.limits() {
+            if !self.limits.contains_key(limit) {
+                self.limits.insert(limit.to_owned(), BTreeMap::new());
+            }
+            let outcomes = self.limits.get_mut(limit).expect("inserted above");
+            *outcomes.entry(outcome).or_default() += 1;
+        }
     }
 
     pub fn requests(&self) -> u64 {
@@ -62,6 +76,15 @@ impl Tally {
             }
             ours.duration.add(&theirs.duration);
             ours.upstream.add(&theirs.upstream);
+        }
+        for (reason, count) in &other.refusals {
+            *self.refusals.entry(reason).or_default() += count;
+        }
+        for (name, theirs) in &other.limits {
+            let ours = self.limits.entry(name.clone()).or_default();
+            for (outcome, count) in theirs {
+                *ours.entry(*outcome).or_default() += count;
+            }
         }
     }
 
@@ -80,7 +103,24 @@ impl Tally {
         let help = "From the request's head to the end of the reply, in seconds";
         self.histograms(encoder, "http_request_duration_seconds", help, |service| &service.duration)?;
         let help = "From an attempt's start to the head of the upstream's answer, in seconds";
-        self.histograms(encoder, "upstream_request_duration_seconds", help, |service| &service.upstream)
+        self.histograms(encoder, "upstream_request_duration_seconds", help, |service| &service.upstream)?;
+        self.refusals(encoder)
+    }
+
+    fn refusals(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that the gateway answered itself, by the rule that decided";
+        let mut refusals = family(encoder, "http_requests_refused", help, MetricType::Counter)?;
+        for (reason, count) in &self.refusals {
+            counter(&mut refusals, &[("reason", reason)], *count)?;
+        }
+        let mut limits =
+            family(encoder, "rate_limit_decisions", "What limits said to requests", MetricType::Counter)?;
+        for (name, outcomes) in &self.limits {
+            for (outcome, count) in outcomes {
+                counter(&mut limits, &[("limit", name), ("outcome", outcome.as_str())], *count)?;
+            }
+        }
+        Ok(())
     }
 
     fn histograms(

@@ -64,6 +64,7 @@ impl Reloader {
         let generation = current.options.generation + 1;
         let options = Options { generation, ..current.options.clone() };
         let gateway = policy.gateway(Some(&self.shared.gateway.load()), options)?;
+        let issuer = policy.issuer(self.shared.issuer.load().as_deref())?;
         policy::warn(&policy.loaded);
         if current.policy.loaded.config.server != policy.loaded.config.server {
             warn!("server: listeners, workers, limits and timeouts take effect at the next start");
@@ -71,6 +72,7 @@ impl Reloader {
         if current.policy.loaded.config.security.tls != policy.loaded.config.security.tls {
             warn!("security.tls: takes effect at the next start");
         }
+        self.shared.issuer.store(issuer.map(Arc::new));
         self.shared.gateway.store(gateway);
         current.options.generation = generation;
         current.policy = policy;

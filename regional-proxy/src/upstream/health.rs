@@ -12,6 +12,7 @@ use tollgate_core::config::UpstreamProtocol;
 use super::absolute;
 use crate::body::RequestBody;
 use crate::clock::now;
+use crate::key_sets::as_core_takes_it;
 use crate::worker::Worker;
 
 /// Names the checks in an upstream's own log.
@@ -23,6 +24,13 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
         let work = worker.gateway().background(now());
         for probe in work.probes {
             spawn_local(check(worker.clone(), probe));
+        }
+        for fetch in work.key_sets {
+            let key_sets = worker.shared.key_sets.clone();
+            spawn_local(async move {
+                let fetched = key_sets.fetch(fetch.url()).await;
+                fetch.finish(as_core_takes_it(&fetched), now());
+            });
         }
         sleep(Duration::from_micros(work.next_deadline_us.saturating_sub(now().mono_us).max(1_000))).await;
     }
