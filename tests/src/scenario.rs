@@ -7,6 +7,7 @@
 mod expect;
 mod play_core;
 mod play_proxy;
+mod token;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,6 +33,9 @@ struct File {
     about: String,
     #[serde(default)]
     config: Value,
+    #[serde(default)]
+    #[allow(dead_code, reason = "they are in place by the time the file is read")]
+    tokens: BTreeMap<String, token::Token>,
     cases: Vec<Case>,
 }
 
@@ -177,6 +181,7 @@ pub fn load(folder: &Path) -> Result<Vec<Case>> {
     for path in files {
         let name = path.strip_prefix(folder)?.with_extension("");
         let text = std::fs::read_to_string(&path)?;
+        let text = token::fill(&text, folder).with_context(|| path.display().to_string())?;
         let file: File = serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
         for case in file.cases {
             let mut config = file.config.clone();

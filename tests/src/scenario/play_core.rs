@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use anyhow::{Context, Result, bail};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use tollgate_core::{
-    End, Failure, Forward, Gateway, Now, Options, Outcome, Peer, Progress, ReplyBody, RequestBody, Scheme,
-    Step,
+    End, Failure, Forward, Gateway, Keys, KeysFailure, Now, Options, Outcome, Peer, Place, Progress,
+    ReplyBody, RequestBody, Scheme, Step,
 };
 
 use super::expect::{Differences, Got, Names};
@@ -22,6 +22,9 @@ pub fn play(case: &Case) -> Result<()> {
         lanes: 1,
         generation: 1,
         policy: loaded.hash.clone(),
+        secret: *b"scenario's secret"[..16].first_chunk().expect("16 bytes"),
+        place: Place::Region,
+        hooks: Vec::new(),
     };
     let gateway = Gateway::new(loaded.config, None, options)?;
     let mut at_ms = 0;
@@ -51,15 +54,22 @@ fn play_exchange(gateway: &std::sync::Arc<Gateway>, exchange: &Exchange, now: No
     let mut attempts: VecDeque<&Attempt> = exchange.attempts.iter().collect();
     let mut upstream_answer: Option<&Answer> = None;
     let reply = loop {
-        match step {
+        let mut next = || attempts.pop_front().context("an upstream was called once more than expected");
+        step = match step {
             Step::Respond(reply) => break reply,
-            Step::Forward(forward) => {
-                let attempt =
-                    attempts.pop_front().context("an upstream was called once more than expected")?;
-                upstream_answer = Some(&attempt.answer);
-                step = play_attempt(forward, attempt, body, now, &mut differences)?;
+            Step::Verify(verify) => {
+                let (key, algorithm) = (verify.key().material(), verify.algorithm());
+                let valid = tollgate::signature::verify(algorithm, key, verify.message(), verify.signature());
+                verify.resume(valid, now)
             }
-        }
+            Step::Keys(keys) => play_key_set(keys, next()?, now, &mut differences)?,
+            Step::Local(_) => bail!("only the regional proxy has this endpoint"),
+            Step::Forward(forward) => {
+                let attempt = next()?;
+                upstream_answer = Some(&attempt.answer);
+                play_attempt(forward, attempt, body, now, &mut differences)?
+            }
+        };
     };
     if let Some(attempt) = attempts.front() {
         differences.note(format!("upstream {} was not called", attempt.at));
@@ -77,6 +87,18 @@ fn play_exchange(gateway: &std::sync::Arc<Gateway>, exchange: &Exchange, now: No
     differences.reply(&got, &exchange.reply, &names);
     differences.event(&only_event(gateway)?, &exchange.event);
     differences.into_result("the exchange differs")
+}
+
+/// A key set is fetched from an upstream like any other.
+fn play_key_set(keys: Keys, attempt: &Attempt, now: Now, differences: &mut Differences) -> Result<Step> {
+    let url: Uri = keys.url().parse()?;
+    differences.equal("upstream called", url.host().unwrap_or_default(), attempt.at.as_str());
+    if let Some(sees) = &attempt.sees {
+        differences.equal("upstream sees", format!("GET {}", url.path()), sees.clone());
+    }
+    let answered = attempt.fails.is_none() && attempt.answer.status == 200;
+    let fetched = if answered { Ok(attempt.answer.body.as_bytes()) } else { Err(KeysFailure::Unreachable) };
+    Ok(keys.resume(fetched, now))
 }
 
 fn play_attempt(

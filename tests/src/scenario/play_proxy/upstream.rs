@@ -62,11 +62,7 @@ impl Upstreams {
         let script = Script::default();
         let mut upstreams = Upstreams { by_name: BTreeMap::new(), script };
         let mut names = Names::default();
-        let Some(services) = config["routing"]["services"].as_object_mut() else {
-            return Ok((upstreams, names));
-        };
-        for url in services.values_mut().filter_map(|service| service["urls"].as_array_mut()).flatten() {
-            let url = if url.is_object() { &mut url["url"] } else { url };
+        for url in urls(config) {
             let text = url.as_str().context("a url is a string")?;
             let rest = text.strip_prefix("http://").context("scripted upstreams speak http")?;
             let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -164,6 +160,31 @@ impl Upstreams {
             }
         })
     }
+}
+
+/// Everything in a configuration that says where an upstream is: services' and key sets'.
+fn urls(config: &mut Value) -> Vec<&mut Value> {
+    let mut urls = Vec::new();
+    let Value::Object(sections) = config else { return urls };
+    for (name, section) in sections {
+        match (name.as_str(), section) {
+            ("routing", section) => {
+                let services = section.get_mut("services").and_then(Value::as_object_mut);
+                let lists = services.into_iter().flat_map(|services| services.values_mut());
+                let listed = lists.filter_map(|service| service["urls"].as_array_mut()).flatten();
+                urls.extend(listed.map(|url| if url.is_object() { &mut url["url"] } else { url }));
+            }
+            ("auth", section) => match section.get_mut("jwt") {
+                Some(Value::Array(providers)) => {
+                    urls.extend(providers.iter_mut().filter_map(|provider| provider.get_mut("jwks_url")));
+                }
+                Some(provider) => urls.extend(provider.get_mut("jwks_url")),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+    urls
 }
 
 async fn answer(upstream: String, script: Script, request: Request<Incoming>) -> Result<Response<Answered>> {
