@@ -31,7 +31,8 @@ pub(crate) struct RequestStream {
     refusal: Cell<Option<BodyRefusal>>,
     /// Bytes that may still come.
     allowance: Cell<u64>,
-    response_within: Cell<Duration>,
+    /// Of an upstream's; `None` while none is called.
+    response_within: Cell<Option<Duration>>,
 }
 
 /// Why a request's body cannot be had whole.
@@ -56,7 +57,7 @@ impl RequestBody {
             is_touched: Cell::new(false),
             refusal: Cell::new(None),
             allowance: Cell::new(limit),
-            response_within: Cell::new(Duration::MAX),
+            response_within: Cell::new(None),
         }))
     }
 
@@ -78,7 +79,7 @@ impl RequestBody {
     /// How long the upstream has for its answer after each piece of the body.
     pub(crate) fn set_response_within(&self, within: Duration) {
         if let Some(stream) = self.stream() {
-            stream.response_within.set(within);
+            stream.response_within.set(Some(within));
         }
     }
 

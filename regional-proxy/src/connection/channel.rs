@@ -102,11 +102,13 @@ impl Channel {
     }
 
     /// A piece of the request's body went upstream.
-    pub(crate) fn moved_body(&self, upstream_within: Duration) {
+    pub(crate) fn moved_body(&self, upstream_within: Option<Duration>) {
         if !self.is_answered.get() {
             self.watch.clear(Party::Client);
         }
-        self.watch.set(Party::Upstream, upstream_within);
+        if let Some(within) = upstream_within {
+            self.watch.set(Party::Upstream, within);
+        }
     }
 
     /// The reply's body is asked for more: an HTTP/2 client has opened its window.

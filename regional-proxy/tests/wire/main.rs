@@ -6,6 +6,7 @@ mod common;
 mod connections;
 mod grpc;
 mod http2;
+mod identity;
 mod lifecycle;
 mod semantics;
 mod slow;
