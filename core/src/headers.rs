@@ -10,6 +10,16 @@ pub(crate) use forwarded::{Forwarding, append_via, client_address, forwarded_pro
 /// Names that one `Connection` header may nominate; more are ignored, and the request's head is bounded anyway.
 const MAX_NOMINATED: usize = 16;
 
+/// Names, not texts: a text is parsed at each look-up.
+static HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// What one pass over a message's header names found, so that the common message pays for nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
@@ -111,6 +121,8 @@ pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iter
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+        // Removed below like the others, and what nearly every HTTP/1 peer nominates.
+        .filter(|token| !token.eq_ignore_ascii_case("keep-alive"))
         .filter_map(|token| HeaderName::try_from(token).ok())
         // Not a sender's to nominate: the message would lose its framing or its address (RFC 9110 §7.6.1).
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
@@ -119,7 +131,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
 }
