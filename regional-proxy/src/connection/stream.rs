@@ -13,6 +13,9 @@ use tokio_rustls::TlsStream;
 
 use super::channel::Channel;
 
+/// Bytes of a head and a body that are joined before they are written.
+const MAX_JOINED_BYTES: usize = 1024;
+
 /// A client's or an upstream's byte stream.
 pub(crate) enum Stream {
     Clear(TcpStream),
@@ -51,7 +54,7 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Clear(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Stream::Clear(socket) => write_slices(Pin::new(socket), cx, slices),
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         }
     }
@@ -225,6 +228,27 @@ impl Write for Watched {
         // Left to `parting`, which takes the stream back first.
         Poll::Ready(Ok(()))
     }
+}
+
+/// Writes a short message through one buffer: the kernel takes `send` faster than the `writev` of its pieces.
+fn write_slices(
+    socket: Pin<&mut TcpStream>,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [slice] = slices {
+        return socket.poll_write(cx, slice);
+    }
+    let mut joined = [0; MAX_JOINED_BYTES];
+    let mut len = 0;
+    for slice in slices {
+        let Some(place) = joined.get_mut(len..len + slice.len()) else {
+            return socket.poll_write_vectored(cx, slices);
+        };
+        place.copy_from_slice(slice);
+        len += slice.len();
+    }
+    socket.poll_write(cx, &joined[..len])
 }
 
 fn read_for_hyper(
