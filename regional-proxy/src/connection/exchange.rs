@@ -124,7 +124,7 @@ async fn attempt(
 ) -> Step {
     let backoff = forward.backoff();
     if !backoff.is_zero() {
-        tokio::time::sleep(backoff).await;
+        Box::pin(tokio::time::sleep(backoff)).await;
     }
     let upstream = channel.worker.upstreams.of(forward.endpoint());
     let timeouts = forward.timeouts(now());
@@ -132,7 +132,10 @@ async fn attempt(
     body.set_response_within(timeouts.response);
     let called = match upstream.endpoint.protocol() {
         UpstreamProtocol::Http1 => over_http1(channel, &upstream, forward, body, timeouts.connect).await,
-        UpstreamProtocol::Http2 => over_http2(channel, &upstream, forward, body, timeouts.connect).await,
+        // Boxed: an exchange that does not need it should not be as large as it.
+        UpstreamProtocol::Http2 => {
+            Box::pin(over_http2(channel, &upstream, forward, body, timeouts.connect)).await
+        }
     };
     match called {
         Called::Unreachable(step) => step,
@@ -160,7 +163,7 @@ async fn over_http1(
     let worker = &channel.worker;
     let mut link = match upstream.pool.take() {
         Some(link) => link,
-        None => match upstream::connect(worker, upstream, connect_within).await {
+        None => match Box::pin(upstream::connect(worker, upstream, connect_within)).await {
             Ok(link) => link,
             Err(failure) => return Called::Unreachable(forward.unreachable(failure, now())),
         },
@@ -178,7 +181,7 @@ async fn over_http1(
             }
             // The endpoint closed a kept connection before this request. That says nothing about the endpoint.
             Err(Missed::Unanswered(Unanswered { unsent: Some(unsent), is_reused: true, .. })) => {
-                link = match upstream::connect(worker, upstream, connect_within).await {
+                link = match Box::pin(upstream::connect(worker, upstream, connect_within)).await {
                     Ok(link) => link,
                     Err(failure) => return Called::Missed(sent, Missed::Failed(failure)),
                 };
