@@ -16,6 +16,7 @@ mod peer;
 mod refusal;
 pub mod route;
 mod seed;
+pub mod store;
 mod time;
 mod timestamp;
 mod upstream;
