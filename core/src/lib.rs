@@ -11,6 +11,7 @@ mod gateway;
 mod headers;
 mod hook;
 mod identity;
+pub mod lease;
 pub mod limit;
 mod peer;
 mod refusal;

@@ -46,6 +46,20 @@ struct Root {
     returned: Vec<u64>,
 }
 
+impl State {
+    /// The time that the state has reached, which a clock that was set back has yet to reach again.
+    fn now(&self) -> u64 {
+        match self {
+            State::Window { last, .. }
+            | State::Counter { last, .. }
+            | State::Strict { last, .. }
+            | State::Bucket { last, .. }
+            | State::Root { last, .. } => *last,
+            State::Log(log) => log.keys().next_back().copied().unwrap_or(0),
+        }
+    }
+}
+
 impl Model {
     /// Runs the operation at `time_us` of Redis' clock, which may step back, and answers as its script does.
     ///
@@ -64,7 +78,7 @@ impl Model {
             (Operation::Refund { cost, generation, .. }, _) => turn.charge(&stored, *cost, Some(*generation)),
         };
         if written {
-            let expires_us = time_us + turn.rule.ttl_ms() * 1_000;
+            let expires_us = state.now().max(time_us) + turn.rule.ttl_ms() * 1_000;
             self.entries.insert(key.clone(), Entry { state, expires_us });
         } else if let Some(entry) = stored {
             // A log drops what is past its window even when it admits nothing.

@@ -23,8 +23,15 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+-- What a key is given to live, counted from `now`: a clock that was set back would else outlive the state.
+local function life_ms(ttl_ms, now)
+  return digits(ttl_ms + math.ceil((now - wall) / 1000))
+end
+
+-- The first of the numbers is `now`.
 local function store(key, ttl_ms, numbers)
+  local life = life_ms(ttl_ms, numbers[1])
   for i = 1, #numbers do numbers[i] = digits(numbers[i]) end
-  redis.call('SET', key, table.concat(numbers, ' '), 'PX', ttl_ms)
+  redis.call('SET', key, table.concat(numbers, ' '), 'PX', life)
 end
 

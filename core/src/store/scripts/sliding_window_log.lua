@@ -13,7 +13,7 @@ local function record(first, count)
     members[#members + 1] = score .. string.format(':%04d', i)
   end
   redis.call('ZADD', key, unpack(members))
-  redis.call('PEXPIRE', key, ttl_ms)
+  redis.call('PEXPIRE', key, life_ms(ttl_ms, now))
 end
 
 if stepped == 1 then
