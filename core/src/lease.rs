@@ -68,10 +68,15 @@ struct Denial {
 #[derive(Debug)]
 pub enum Decision {
     /// Admitted from what is held. A refill is to be sent in the background.
-    Taken { taken: Taken, refill: Option<Acquire> },
+    Taken {
+        taken: Taken,
+        refill: Option<Acquire>,
+    },
     /// The request waits for this one answer.
     Ask(Acquire),
-    Deny { retry_after_us: u64 },
+    Deny {
+        retry_after_us: u64,
+    },
 }
 
 /// Permits that were spent, to be put back when another limit denies the request.
@@ -259,7 +264,8 @@ impl Lease {
     }
 
     fn denied(&self, cost: u64, now_us: u64) -> Option<u64> {
-        let holds = |denial: &Denial| denial.since_us <= now_us && now_us < denial.until_us && denial.cost <= cost;
+        let holds =
+            |denial: &Denial| denial.since_us <= now_us && now_us < denial.until_us && denial.cost <= cost;
         self.denial.filter(holds).map(|denial| denial.until_us - now_us)
     }
 
@@ -292,6 +298,8 @@ fn deadline_us(sent_us: u64, lease_us: u64) -> u64 {
     sent_us.saturating_add(lease_us.saturating_sub(drift_us).saturating_sub(GRANULARITY_US))
 }
 
+#[cfg(test)]
+mod figures;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

@@ -314,7 +314,8 @@ impl Sim {
         self.undecided -= node.asked.values().filter(|(acquire, _)| !acquire.refill).count() as u64;
         node.asked.clear();
         node.lease = Lease::default();
-        node.alive = self.seed.draw() % 2 == 0;
+        let alive = self.chance(2);
+        self.nodes[at_node].alive = alive;
     }
 
     fn spend(&mut self, generation: u64, permits: u64, at: u64, held: bool) -> Verdict {
@@ -369,7 +370,8 @@ impl Sim {
             _ => 1,
         };
         for _ in 0..copies {
-            let delay_us = if delays && self.chance(8) { self.below(400_000) } else { 200 + self.below(5_000) };
+            let delay_us =
+                if delays && self.chance(8) { self.below(400_000) } else { 200 + self.below(5_000) };
             self.at(at + delay_us, event);
         }
     }

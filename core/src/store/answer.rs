@@ -111,7 +111,16 @@ impl Granted {
         };
         let retry_after_us = if permits == 0 { view.retry_us } else { 0 };
         let (reset_us, clock_stepped) = (view.reset_us, stepped == 1);
-        Ok(Granted { permits, remaining, lease_us, generation, grant, retry_after_us, reset_us, clock_stepped })
+        Ok(Granted {
+            permits,
+            remaining,
+            lease_us,
+            generation,
+            grant,
+            retry_after_us,
+            reset_us,
+            clock_stepped,
+        })
     }
 }
 

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn a_subject_has_one_slot_and_a_changed_rate_another_key() {
-        let rule = |requests| Rule::new(Algorithm::TokenBucket, requests, Duration::from_secs(60), 5).unwrap();
+        let rule =
+            |requests| Rule::new(Algorithm::TokenBucket, requests, Duration::from_secs(60), 5).unwrap();
         let key = |requests| Key::new(Part::Plain("t"), Part::Hashed([0xab; 16]), "premium", &rule(requests));
         let subject = "ab".repeat(16);
         assert_eq!(key(100).as_str(), format!("tg:{{t:{subject}}}:premium:bucket-600000-1"));

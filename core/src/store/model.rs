@@ -71,7 +71,9 @@ impl Model {
         let stored = self.entries.remove(key).filter(|entry| entry.expires_us > time_us);
         let turn = Turn { wall: time_us, rule: *operation.rule() };
         let (answer, state, written) = match (operation, &turn.rule.form) {
-            (Operation::Acquire { acquire, .. }, Form::Bucket { .. }) => turn.acquire_bucket(&stored, acquire),
+            (Operation::Acquire { acquire, .. }, Form::Bucket { .. }) => {
+                turn.acquire_bucket(&stored, acquire)
+            }
             (Operation::Acquire { acquire, .. }, _) => turn.acquire_window(&stored, acquire),
             (Operation::Return { back, .. }, _) => turn.give_back(&stored, back),
             (Operation::Charge { cost, .. }, _) => turn.charge(&stored, *cost, None),
@@ -121,7 +123,9 @@ impl Turn {
 
     fn charge(&self, stored: &Option<Entry>, cost: u64, refund: Option<u64>) -> Turned {
         match self.rule.form {
-            Form::FixedWindow { requests, window_us } => self.fixed(stored, requests, window_us, cost, refund),
+            Form::FixedWindow { requests, window_us } => {
+                self.fixed(stored, requests, window_us, cost, refund)
+            }
             Form::Log { requests, window_us } => self.log(stored, requests, window_us, cost, refund),
             Form::Counter { requests, window_us, grain_us } => {
                 self.counter(stored, [requests, window_us, grain_us], cost, refund)
@@ -131,7 +135,14 @@ impl Turn {
         }
     }
 
-    fn fixed(&self, stored: &Option<Entry>, requests: u64, window: u64, cost: u64, refund: Option<u64>) -> Turned {
+    fn fixed(
+        &self,
+        stored: &Option<Entry>,
+        requests: u64,
+        window: u64,
+        cost: u64,
+        refund: Option<u64>,
+    ) -> Turned {
         let (last, stored_index, mut used) = match stored {
             Some(Entry { state: State::Window { last, index, used }, .. }) => (Some(*last), *index, *used),
             _ => (None, 0, 0),
@@ -152,7 +163,14 @@ impl Turn {
         (answer, State::Window { last: now, index, used }, admitted || stepped)
     }
 
-    fn log(&self, stored: &Option<Entry>, requests: u64, window: u64, cost: u64, refund: Option<u64>) -> Turned {
+    fn log(
+        &self,
+        stored: &Option<Entry>,
+        requests: u64,
+        window: u64,
+        cost: u64,
+        refund: Option<u64>,
+    ) -> Turned {
         let mut log = match stored {
             Some(Entry { state: State::Log(log), .. }) => log.clone(),
             _ => BTreeMap::new(),
@@ -165,7 +183,7 @@ impl Turn {
         }
         log.retain(|at, _| at + window > now);
         let used: u64 = log.values().sum();
-        let newest = newest.unwrap_or(0);
+        let newest = newest.filter(|_| used > 0).unwrap_or(0);
         if let Some(at) = refund {
             let there = log.get(&at).copied().unwrap_or(0);
             let back = there.min(cost);
@@ -228,7 +246,14 @@ impl Turn {
         (answer, State::Counter { last: now, index, before, used }, admitted || stepped)
     }
 
-    fn strict(&self, stored: &Option<Entry>, requests: u64, width: u64, cost: u64, refund: Option<u64>) -> Turned {
+    fn strict(
+        &self,
+        stored: &Option<Entry>,
+        requests: u64,
+        width: u64,
+        cost: u64,
+        refund: Option<u64>,
+    ) -> Turned {
         let (last, mut buckets) = match stored {
             Some(Entry { state: State::Strict { last, buckets }, .. }) => (Some(*last), buckets.clone()),
             _ => (None, Vec::new()),
@@ -259,7 +284,9 @@ impl Turn {
     }
 
     fn bucket(&self, stored: &Option<Entry>, ticks: u64, refund: Option<u64>) -> Turned {
-        let Form::Bucket { per_us, capacity, .. } = self.rule.form else { unreachable!("matched by the caller") };
+        let Form::Bucket { per_us, capacity, .. } = self.rule.form else {
+            unreachable!("matched by the caller")
+        };
         let (now, stepped, mut debt) = self.debt(stored, per_us);
         let mut admitted = false;
         if let Some(at) = refund {
@@ -277,7 +304,9 @@ impl Turn {
 
     /// Now, whether the clock was stepped, and what is owed now.
     fn debt(&self, stored: &Option<Entry>, per_us: u64) -> (u64, bool, u64) {
-        let Some(Entry { state: State::Bucket { last, debt }, .. }) = stored else { return (self.wall, false, 0) };
+        let Some(Entry { state: State::Bucket { last, debt }, .. }) = stored else {
+            return (self.wall, false, 0);
+        };
         let (now, stepped) = self.clock(Some(*last));
         let elapsed = if stepped { 0 } else { now - last };
         let owed = if elapsed < self.rule.horizon_us() { debt.saturating_sub(elapsed * per_us) } else { 0 };
@@ -362,7 +391,9 @@ impl Model {
 
     /// Loses the last seen time of the key, so that its clock is the wall's.
     pub(crate) fn forget_last(&mut self, key: &Key) {
-        if let Some(Entry { state: State::Root { last, .. } | State::Bucket { last, .. }, .. }) = self.entries.get_mut(key) {
+        if let Some(Entry { state: State::Root { last, .. } | State::Bucket { last, .. }, .. }) =
+            self.entries.get_mut(key)
+        {
             *last = 0;
         }
     }

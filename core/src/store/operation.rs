@@ -122,7 +122,9 @@ impl Operation {
             return Err(OperationError::Cost { cost, most: rule.most });
         }
         match rule.form {
-            Form::Bucket { .. } if matches!(self, Operation::Return { .. }) => Err(OperationError::NotReturnable),
+            Form::Bucket { .. } if matches!(self, Operation::Return { .. }) => {
+                Err(OperationError::NotReturnable)
+            }
             Form::FixedWindow { .. } | Form::Bucket { .. } => Ok(()),
             _ if leased => Err(OperationError::NotARoot),
             _ => Ok(()),
@@ -220,7 +222,13 @@ mod tests {
         let call = call(&Operation::Charge { rule: rule(Algorithm::TokenBucket), cost: 2 }).unwrap();
         let script = call.script();
         let tail = "1 tg:{t:s}:l:bucket-6000000-1 charge 31000 30000000 1 30000000 12000000 0";
-        let text = |command: Command| command.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>().join(" ");
+        let text = |command: Command| {
+            command
+                .iter()
+                .map(|part| String::from_utf8_lossy(part).into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         assert_eq!(text(call.evalsha()), format!("EVALSHA {} {tail}", script.sha1));
         assert_eq!(text(call.eval()), format!("EVAL {} {tail}", script.text));
         assert_eq!(script.name, "token_bucket");

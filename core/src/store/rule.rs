@@ -75,7 +75,9 @@ pub enum RuleError {
     Window,
     #[error("the limit would have to be remembered for more than ten years")]
     Horizon,
-    #[error("so many requests in such a window cannot be counted in the shared store to one part in a thousand")]
+    #[error(
+        "so many requests in such a window cannot be counted in the shared store to one part in a thousand"
+    )]
     Inexact,
 }
 
@@ -94,12 +96,7 @@ impl Rule {
     /// # Errors
     ///
     /// As for [`Rule::of`].
-    pub fn new(
-        algorithm: Algorithm,
-        requests: u64,
-        window: Duration,
-        burst: u64,
-    ) -> Result<Rule, RuleError> {
+    pub fn new(algorithm: Algorithm, requests: u64, window: Duration, burst: u64) -> Result<Rule, RuleError> {
         let window_us = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
         for count in [requests, burst] {
             if !(1..=REQUESTS_MAX).contains(&count) {

@@ -22,6 +22,8 @@ impl Value {
     }
 
     pub(crate) fn integers(values: &[u64]) -> Value {
-        Value::Array(values.iter().map(|value| Value::Integer(i64::try_from(*value).unwrap_or(i64::MAX))).collect())
+        Value::Array(
+            values.iter().map(|value| Value::Integer(i64::try_from(*value).unwrap_or(i64::MAX))).collect(),
+        )
     }
 }

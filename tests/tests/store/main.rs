@@ -141,7 +141,9 @@ fn play(server: &mut Server, scene: &Scene, number: u32) -> Result<(), TestCaseE
 fn head(value: &Value) -> [u64; 2] {
     match value {
         Value::Array(values) => match values[..] {
-            [Value::Integer(first), Value::Integer(second), ..] => [first.unsigned_abs(), second.unsigned_abs()],
+            [Value::Integer(first), Value::Integer(second), ..] => {
+                [first.unsigned_abs(), second.unsigned_abs()]
+            }
             _ => panic!("no script answers {values:?}"),
         },
         other => panic!("no script answers {other:?}"),
@@ -176,7 +178,12 @@ fn operation(rule: Rule, ask: &Ask, past: &[(u64, u64)]) -> Operation {
 }
 
 /// Both sides' answers are also answers that core can read.
-fn note(rule: &Rule, operation: &Operation, value: &Value, past: &mut Vec<(u64, u64)>) -> Result<(), TestCaseError> {
+fn note(
+    rule: &Rule,
+    operation: &Operation,
+    value: &Value,
+    past: &mut Vec<(u64, u64)>,
+) -> Result<(), TestCaseError> {
     match operation {
         Operation::Charge { cost, .. } | Operation::Refund { cost, .. } => {
             let charged = Charged::read(rule, *cost, value);

@@ -24,17 +24,18 @@ if stepped == 1 then
 end
 redis.call('ZREMRANGEBYSCORE', key, '-inf', digits(now - window))
 local used = redis.call('ZCARD', key)
+if used == 0 then newest = 0 end
 
 if op == 'refund' then
   local score = digits(charged_at)
   local members = redis.call('ZRANGEBYSCORE', key, score, score)
   local last = #members
   for i = last, math.max(1, last - cost + 1), -1 do redis.call('ZREM', key, members[i]) end
-  return {last > 0 and 1 or 0, now, used - math.min(last, cost), newest or 0, 0, stepped}
+  return {last > 0 and 1 or 0, now, used - math.min(last, cost), newest, 0, stepped}
 end
 if used + cost > requests then
   local leaving = redis.call('ZRANGE', key, used + cost - requests - 1, used + cost - requests - 1, 'WITHSCORES')
-  return {0, now, used, newest or 0, tonumber(leaving[2]), stepped}
+  return {0, now, used, newest, tonumber(leaving[2]), stepped}
 end
 record(newest == now and redis.call('ZCOUNT', key, digits(now), digits(now)) or 0, cost)
 return {1, now, used + cost, now, 0, stepped}
