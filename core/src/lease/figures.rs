@@ -10,7 +10,8 @@ use crate::seed::Seed;
 use crate::store::model::Model;
 use crate::store::{Key, Part, Returned};
 
-const START_US: u64 = 1_795_000_000_000_000;
+/// The start of a minute.
+const START_US: u64 = 1_795_000_020_000_000;
 
 #[derive(Default)]
 struct Fleet {
@@ -116,11 +117,12 @@ fn commands() {
     spent.commands -= spent.admitted;
     print("redis_commands_per_denial", spent.commands as f64 / spent.denied as f64);
     let skew = Zipf::new(32, 1.1);
-    let shared = |algorithm| {
+    // Of what the limit admits in ten minutes: a token bucket has its burst besides.
+    let shared = |algorithm, most: f64| {
         let rate = 2 * 10_000 / 60;
         let fleet = play(&terms(algorithm, 10_000, 1), rate, 600, |seed| (skew.draw(seed), 0));
-        100.0 * fleet.admitted as f64 / 100_000.0
+        100.0 * fleet.admitted as f64 / most
     };
-    print("utilisation_pct", shared(Algorithm::FixedWindow));
-    print("utilisation_pct_gcra", shared(Algorithm::TokenBucket));
+    print("utilisation_pct", shared(Algorithm::FixedWindow, 100_000.0));
+    print("utilisation_pct_gcra", shared(Algorithm::TokenBucket, 110_000.0));
 }
