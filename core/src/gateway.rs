@@ -217,3 +217,6 @@ fn reserved_headers(config: &Config) -> Vec<HeaderName> {
     names.dedup();
     names
 }
+
+#[cfg(all(test, feature = "yaml"))]
+mod tests;
