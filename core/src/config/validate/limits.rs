@@ -109,6 +109,9 @@ fn limit(
     if limit.burst.is_some() && algorithm != Algorithm::TokenBucket {
         at.field("burst").warn("has no effect under window algorithms, which admit `requests` at once");
     }
+    if at.field("on_store_failure").is_set() {
+        at.field("on_store_failure").warn("has no effect yet: there is no shared store to fail");
+    }
     let cost = within(&at.field("cost"), limit.cost, 1..=REQUESTS_MAX);
     let most = if algorithm == Algorithm::TokenBucket { burst } else { requests };
     if let (Some(cost), Some(most)) = (cost, most)

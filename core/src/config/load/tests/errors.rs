@@ -365,6 +365,31 @@ security:
 }
 
 #[test]
+fn transformations_that_can_never_be_meant_are_errors() {
+    let transform = |item: &str| format!("{{ path: \"/a/{{id}}\", transform: [{item}] }}");
+    check_route(
+        &transform("{ when: { status: 5xx }, path: /b }"),
+        "routes[0].transform[0].when.status: the response's status is not known before the request is sent; only `response_headers` can depend on it",
+    );
+    check_route(
+        &transform("{ path: \"/b/{no}\" }"),
+        "routes[0].transform[0].path: the route's path has no variable `{no}`",
+    );
+    check_route(
+        &transform("{ when: { status: 299-200 }, response_headers: { remove: a } }"),
+        "routes[0].transform[0].when.status: `299-200` is empty; write the lower status first",
+    );
+    check_route(
+        &transform("{ when: { status: 700 }, response_headers: { remove: a } }"),
+        "routes[0].transform[0].when.status: `700` is out of range; write 100 to 599",
+    );
+    check_route(
+        &transform("{ request_headers: { set: { Content-Length: \"1\" } } }"),
+        "routes[0].transform[0].request_headers.set.Content-Length: the gateway writes `content-length` itself",
+    );
+}
+
+#[test]
 fn what_does_less_than_it_seems_to_is_a_warning() {
     check_warnings(
         "caching: { ttl: 1s }",
@@ -389,6 +414,10 @@ fn what_does_less_than_it_seems_to_is_a_warning() {
         &[
             "1:83: rate_limit.default.burst: has no effect under window algorithms, which admit `requests` at once",
         ],
+    );
+    check_warnings(
+        "rate_limit: { default: { requests: 1, window: 1s, on_store_failure: deny } }",
+        &["1:69: rate_limit.default.on_store_failure: has no effect yet: there is no shared store to fail"],
     );
     check_warnings(
         "security: { https_redirect: true }",
