@@ -30,7 +30,9 @@ pub(super) trait Account: Clone + Default {
     /// No debit counts any more, now or later: forgetting the account changes nothing.
     fn is_idle(&self, terms: &Terms, now_us: u64) -> bool;
     fn remaining(&self, terms: &Terms, now_us: u64) -> u64;
-    fn fits(&self, terms: &Terms, cost: u64, now_us: u64) -> bool;
+    fn fits(&self, terms: &Terms, cost: u64, now_us: u64) -> bool {
+        cost <= self.remaining(terms, now_us)
+    }
     /// Called only with a cost that fits.
     fn debit(&mut self, terms: &Terms, cost: u64, now_us: u64);
     /// When the quota is whole again or the window ends, not before `now_us`.

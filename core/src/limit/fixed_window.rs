@@ -38,10 +38,6 @@ impl Account for FixedWindow {
         terms.requests.saturating_sub(self.count(terms, now_us))
     }
 
-    fn fits(&self, terms: &Terms, cost: u64, now_us: u64) -> bool {
-        self.count(terms, now_us).saturating_add(cost) <= terms.requests
-    }
-
     fn debit(&mut self, terms: &Terms, cost: u64, now_us: u64) {
         self.count = self.count(terms, now_us) + cost;
         self.last_us = now_us;

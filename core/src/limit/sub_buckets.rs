@@ -54,10 +54,6 @@ impl Account for SubBuckets {
         terms.requests.saturating_sub(self.count(terms, now_us))
     }
 
-    fn fits(&self, terms: &Terms, cost: u64, now_us: u64) -> bool {
-        self.count(terms, now_us).saturating_add(cost) <= terms.requests
-    }
-
     fn debit(&mut self, terms: &Terms, cost: u64, now_us: u64) {
         let (newest, index) = (self.last_us / bucket_us(terms), now_us / bucket_us(terms));
         for passed in (newest + 1..=index).take(BUCKETS) {

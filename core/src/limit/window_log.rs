@@ -65,10 +65,6 @@ impl Account for WindowLog {
         terms.requests.saturating_sub(self.count(terms, now_us))
     }
 
-    fn fits(&self, terms: &Terms, cost: u64, now_us: u64) -> bool {
-        self.count(terms, now_us).saturating_add(cost) <= terms.requests
-    }
-
     fn debit(&mut self, terms: &Terms, cost: u64, now_us: u64) {
         let log = self.0.get_or_insert_default();
         let (expired, before) = log.expired(terms, now_us);
