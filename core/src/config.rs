@@ -1,27 +1,27 @@
 //! The policy file: one configuration for every adapter.
 //!
-//! `load` reads a file and either gives a [`Config`] that makes sense, with warnings about what it does not do, or all
-//! that is wrong with the file. It reads no environment and no other file: those come in through `Sources`.
+//! `load` reads a file, `from_bundle` what `bundle` compiled of one; either gives a [`Config`] that makes sense, with
+//! warnings about what it does not do, or all that is wrong with it. They read no environment and no other file: those
+//! come in through `Sources`.
 
+mod bundle;
 mod cidr;
-mod model;
-mod secrecy;
-
-#[cfg(feature = "yaml")]
 pub mod document;
-#[cfg(feature = "yaml")]
 mod load;
-#[cfg(feature = "yaml")]
+mod model;
 mod report;
-#[cfg(feature = "yaml")]
+mod secrecy;
+mod tree;
 mod validate;
 #[cfg(feature = "yaml")]
 mod yaml;
 
+#[cfg(feature = "yaml")]
+pub use bundle::bundle;
+pub use bundle::from_bundle;
 pub use cidr::CidrError;
+pub use load::{Loaded, NoSources, Sources};
+#[cfg(feature = "yaml")]
+pub use load::{load, schema};
 pub use model::*;
-
-#[cfg(feature = "yaml")]
-pub use load::{Loaded, NoSources, Sources, load, schema};
-#[cfg(feature = "yaml")]
 pub use report::{ConfigError, ConfigErrors, Position, Warning};

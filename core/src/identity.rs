@@ -14,7 +14,6 @@ mod json;
 mod key;
 mod key_ring;
 mod key_set;
-#[cfg(feature = "yaml")]
 pub(crate) mod pem;
 mod provider;
 mod token;

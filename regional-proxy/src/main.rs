@@ -38,6 +38,13 @@ enum Command {
         /// The policy file (YAML).
         file: PathBuf,
     },
+    /// Compile a configuration to the form that an edge adapter reads, and print it.
+    ///
+    /// The variables it names must be set, so that it can be validated; the bundle keeps the references only.
+    Bundle {
+        /// The policy file (YAML).
+        file: PathBuf,
+    },
     /// Print the JSON Schema of the policy file.
     Schema,
     /// Read a password from standard input and print its Argon2id hash, for `password_hash` of a login's user.
@@ -63,6 +70,10 @@ fn run(arguments: Arguments) -> Result<()> {
         None => demo::run(),
         Some(Command::Serve { config }) => process::run(PolicyFile::read(&config)?, Vec::new(), |_| {}),
         Some(Command::Check { file }) => check(&file),
+        Some(Command::Bundle { file }) => {
+            println!("{}", policy::bundle(&file)?);
+            Ok(())
+        }
         Some(Command::Schema) => {
             println!("{:#}", tollgate_core::config::schema());
             Ok(())

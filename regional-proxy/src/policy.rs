@@ -72,6 +72,14 @@ impl PolicyFile {
     }
 }
 
+/// The file compiled for adapters that read no YAML.
+pub fn bundle(path: &Path) -> Result<String, PolicyError> {
+    let text = read(path).map_err(|reason| PolicyError::Read { path: path.to_owned(), reason })?;
+    let (bundle, loaded) = config::bundle(&text, &path.display().to_string(), &System)?;
+    warn(&loaded);
+    Ok(bundle)
+}
+
 /// Logs what the policy asks for and does not get.
 pub fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {

@@ -1,11 +1,11 @@
-//! From the text of a policy file to a configuration.
+//! From a policy to a configuration, whatever the policy was read from.
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::document::Document;
 use super::report::{At, ConfigError, ConfigErrors, ERRORS_MAX, Report, Warning};
-use super::yaml::{self, Defect, Fault, Kind, Node, Path, Step, Typed, Value};
+use super::tree::{self, Defect, Fault, Kind, Node, Path, Step, Typed, Value};
 use super::{Config, validate};
 
 /// A policy file that makes sense.
@@ -48,18 +48,34 @@ impl Sources for NoSources {
 /// # Errors
 ///
 /// Everything that is wrong with the file, up to a bound, and not only the first.
+#[cfg(feature = "yaml")]
 pub fn load(text: &str, name: &str, sources: &dyn Sources) -> Result<Loaded, ConfigErrors> {
+    let (tree, defects) = parse(text, name)?;
+    resolve(tree, defects, name, sources)
+}
+
+/// The tree of the policy file `text` as written, and what its parser found wrong with it.
+#[cfg(feature = "yaml")]
+pub(super) fn parse(text: &str, name: &str) -> Result<(Node, Vec<Defect>), ConfigErrors> {
     let mut defects = Vec::new();
-    let parsed = yaml::parse(text, &mut defects);
-    let mut tree = match parsed {
-        Ok(tree) => tree,
+    match super::yaml::parse(text, &mut defects) {
+        Ok(tree) => Ok((tree, defects)),
         Err(defect) => {
             defects.push(defect);
-            return Err(ConfigErrors::new(name, defects.into_iter().map(ConfigError::from).collect()));
+            Err(ConfigErrors::new(name, defects.into_iter().map(ConfigError::from).collect()))
         }
-    };
+    }
+}
+
+/// Expands the variables of a policy and validates it; `defects` are known already.
+pub(super) fn resolve(
+    mut tree: Node,
+    mut defects: Vec<Defect>,
+    name: &str,
+    sources: &dyn Sources,
+) -> Result<Loaded, ConfigErrors> {
     let mut hidden = Vec::new();
-    yaml::expand(&mut tree, &Path::default(), sources, &mut defects, &mut hidden);
+    tree::expand(&mut tree, &Path::default(), sources, &mut defects, &mut hidden);
     let mut errors: Vec<_> = defects.into_iter().map(ConfigError::from).collect();
     let Some(document) = read(&mut tree, &mut errors, &mut hidden) else {
         return Err(ConfigErrors::new(name, errors));
@@ -78,6 +94,7 @@ pub fn load(text: &str, name: &str, sources: &dyn Sources) -> Result<Loaded, Con
 }
 
 /// JSON Schema (draft 2020-12) of the policy file, for editors.
+#[cfg(feature = "yaml")]
 pub fn schema() -> serde_json::Value {
     let mut schema = schemars::generate::SchemaSettings::draft2020_12()
         .for_deserialize()
@@ -178,5 +195,5 @@ fn digest(node: &Node, hasher: &mut Sha256) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "yaml"))]
 mod tests;

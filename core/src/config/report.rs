@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 
-use super::yaml::{Entry, Node, Path, Step, Value};
+use super::tree::{Entry, Node, Path, Step, Value};
 
 /// Errors of one file that are collected; a file with more is told about these first.
 pub(super) const ERRORS_MAX: usize = 100;

@@ -1,23 +1,14 @@
-//! YAML 1.2 text to a tree whose every node knows its place, and from there to any `Deserialize` type.
+//! YAML 1.2 text to a tree whose every node knows its place.
 //!
 //! The parser's events are held to bounds before anything is built: a policy file is trusted to be meant well, not
-//! to be small. Variables are expanded on scalars of the finished tree, so no value can add structure.
-
-mod de;
-mod expand;
-mod path;
-mod scalar;
+//! to be small.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-pub(super) use de::{Fault, Kind};
-pub(super) use expand::expand;
-pub(super) use path::{Path, Step};
-pub(super) use scalar::{Scalar, Typed};
-
 use super::report::Position;
+use super::tree::{Defect, Entry, Node, Scalar, Value};
 
 /// Bytes of a policy file.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -25,36 +16,6 @@ pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
 pub(super) const NODES_MAX: usize = 1_000_000;
 /// Mappings and sequences within one another.
 pub(super) const DEPTH_MAX: usize = 64;
-
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) position: Position,
-    pub(super) value: Value,
-    /// Already reported as wrong: what is built from the tree leaves it out.
-    pub(super) hidden: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Scalar(Scalar),
-    Sequence(Vec<Node>),
-    Mapping(Vec<Entry>),
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    /// Of the key.
-    pub(super) position: Position,
-    pub(super) node: Node,
-}
-
-/// What is wrong with the text itself, or with a variable in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Defect {
-    pub(super) position: Position,
-    pub(super) message: String,
-}
 
 /// The tree of the only document in `text`.
 ///
@@ -73,28 +34,6 @@ pub(super) fn parse(text: &str, defects: &mut Vec<Defect>) -> Result<Node, Defec
 }
 
 impl Node {
-    fn null(position: Position) -> Node {
-        Node { position, value: Value::Scalar(Scalar::plain(String::new())), hidden: false }
-    }
-
-    /// The node at `path`, unless something on the way is missing.
-    pub(super) fn at_mut(&mut self, path: &[Step]) -> Option<&mut Node> {
-        path.iter().try_fold(self, |node, step| match (&mut node.value, step) {
-            (Value::Mapping(entries), Step::Key(key)) => {
-                entries.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.node)
-            }
-            (Value::Sequence(items), Step::Index(index)) => items.get_mut(*index),
-            _ => None,
-        })
-    }
-
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
-        match &self.value {
-            Value::Mapping(entries) => entries.iter().find(|entry| entry.key == key),
-            _ => None,
-        }
-    }
-
     fn size(&self) -> usize {
         1 + match &self.value {
             Value::Scalar(_) => 0,

@@ -1,11 +1,13 @@
 //! Who may come in.
 
+#[cfg(feature = "yaml")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Named, OneOrMany, Secret, Timespan};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
     /// Whose tokens are accepted: one issuer, or a list.
@@ -20,7 +22,8 @@ pub struct Auth {
 }
 
 /// One of `secret`, `public_key` and `jwks_url`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct JwtProvider {
     /// Shown in logs. Default: the issuer, else `jwt`.
@@ -53,7 +56,8 @@ pub struct JwtProvider {
     pub forward_claims: Named<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Jwks {
     /// Default: 10m.
@@ -64,7 +68,8 @@ pub struct Jwks {
     pub cooldown: Timespan,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Claims {
     /// Default: `roles`.
@@ -77,7 +82,8 @@ pub struct Claims {
     pub tenant: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// Shown in logs and events.
@@ -95,7 +101,8 @@ pub struct ApiKey {
     pub scopes: OneOrMany<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Revocation {
     /// Values of `jti`.
@@ -104,7 +111,8 @@ pub struct Revocation {
     pub subjects: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// Signs tokens with HS256; at least 32 bytes.
@@ -124,7 +132,8 @@ pub struct Login {
     pub users: Vec<LoginUser>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginUser {
     pub username: String,

@@ -1,11 +1,13 @@
 //! How much each may ask for.
 
+#[cfg(feature = "yaml")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Named, Timespan};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimit {
     /// Default: true, which limits nothing until a limit is written down.
@@ -25,7 +27,8 @@ pub struct RateLimit {
     pub per_service: Named<Limit>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// How many in each window, 1 to 10^12.
@@ -59,7 +62,8 @@ pub struct Limit {
     pub shadow: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// At most `burst` and `requests` a `window` more, evenly.
@@ -75,7 +79,8 @@ pub enum Algorithm {
     Distributed,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EnforceAt {
     #[default]
@@ -85,7 +90,8 @@ pub enum EnforceAt {
     Both,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnStoreFailure {
     #[default]

@@ -1,12 +1,14 @@
 //! What is recorded: events, metrics, logs and traces; and the cache, until it is served.
 
+#[cfg(feature = "yaml")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Named, Secret, Size, Timespan};
 
 /// Cached answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Caching {
     /// Default: true.
@@ -15,7 +17,8 @@ pub struct Caching {
     pub ttl: Timespan,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Monitoring {
     pub prometheus: Prometheus,
@@ -30,14 +33,16 @@ pub struct Monitoring {
     pub log_level: LogLevel,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
     /// `GET /metrics` on the admin listener. Default: true.
     pub enabled: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tracing {
     /// Default: true.
@@ -48,7 +53,8 @@ pub struct Tracing {
     pub sample_ratio: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     Error,
@@ -58,7 +64,8 @@ pub enum LogLevel {
     Debug,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EventProcessing {
     /// Default: true where the section is written down, false where it is not.
@@ -73,7 +80,8 @@ pub struct EventProcessing {
     pub rabbitmq: Option<RabbitMq>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventProvider {
     /// Files on this node.
@@ -85,7 +93,8 @@ pub enum EventProvider {
     Rabbitmq,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EventLog {
     /// Folder of the files. Default: `events`.
@@ -96,7 +105,8 @@ pub struct EventLog {
     pub max_files: u32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Kafka {
     /// `host:port` of each.
@@ -107,7 +117,8 @@ pub struct Kafka {
     pub producer_config: ProducerConfig,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ProducerConfig {
     /// `all` is the only one that keeps an event when a broker is lost. Default: `all`.
@@ -120,7 +131,8 @@ pub struct ProducerConfig {
     pub linger_ms: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     None,
@@ -131,7 +143,8 @@ pub enum Compression {
     Zstd,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RabbitMq {
     /// `amqp://user:password@host:5672/`, which is why it is a secret.

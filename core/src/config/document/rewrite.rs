@@ -1,11 +1,13 @@
 //! What a route changes of a request and its response, always or under a condition.
 
+#[cfg(feature = "yaml")]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer, de};
 
 use super::{Brief, FromBrief, Named, OneOrMany};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Rewrite {
     /// The path to forward, with variables of the route's as `{name}`.
@@ -19,7 +21,8 @@ pub struct Rewrite {
     pub query: QueryEdits,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderEdits {
     /// Taken away first.
@@ -32,7 +35,8 @@ pub struct HeaderEdits {
     pub add: Named<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryEdits {
     pub set: Named<String>,
@@ -40,7 +44,8 @@ pub struct QueryEdits {
 }
 
 /// A rewrite that applies only when all of `when` holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Transform {
     pub when: When,
@@ -53,7 +58,8 @@ pub struct Transform {
 }
 
 /// Conditions, all of which must hold. Without any a transformation always applies.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct When {
     /// Claims of the caller's token: the exact value, one member of a list, or nothing for any value.
@@ -65,7 +71,8 @@ pub struct When {
 }
 
 /// Statuses from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     pub first: u16,
@@ -91,6 +98,7 @@ impl FromBrief for Status {
         Some(Status { first: status, last: status })
     }
 
+    #[cfg(feature = "yaml")]
     fn brief_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": ["integer", "string"], "pattern": "^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$" })
     }

@@ -1,12 +1,14 @@
 //! Services, how they are reached and what they are asked.
 
+#[cfg(feature = "yaml")]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::{Brief, Cors, FromBrief, Named, OneOrMany, Rewrite, Timespan, Transform};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Routing {
     /// By name: letters, digits, `_` and `-`. The gateway's own first segments (`health`, `ready`, `auth`, `redis`,
@@ -14,7 +16,8 @@ pub struct Routing {
     pub services: Named<Service>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
     /// Where the service is: `http://host:port/base`, or `{ url, weight }`. At least one.
@@ -57,7 +60,8 @@ pub struct Service {
     pub routes: Vec<Route>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Url {
     /// `http` or `https`, a host, and perhaps a port and a path to prepend.
@@ -67,7 +71,8 @@ pub struct Url {
     pub weight: u32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoadBalancer {
     pub kind: Balancing,
@@ -76,7 +81,8 @@ pub struct LoadBalancer {
     pub key: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Balancing {
     #[default]
@@ -87,7 +93,8 @@ pub enum Balancing {
     ConsistentHash,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Retries {
     /// After the first, 0 to 10. Default: 0.
@@ -98,7 +105,8 @@ pub struct Retries {
     pub floor_per_s: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthCheck {
     /// Requested with GET; 200 to 299 is well. Default: `/health`.
@@ -113,7 +121,8 @@ pub struct HealthCheck {
     pub healthy_after: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitBreaker {
     /// Share of failures that opens the breaker, above 0 and at most 1. Default: 0.5.
@@ -128,7 +137,8 @@ pub struct CircuitBreaker {
     pub probes: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Ejection {
     /// Default: 5.
@@ -139,7 +149,8 @@ pub struct Ejection {
     pub max_share: f64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTls {
     /// PEM file of the authorities to trust. Default: the system's.
@@ -155,7 +166,8 @@ pub struct UpstreamTls {
     pub server_name: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     #[default]
@@ -164,16 +176,18 @@ pub enum Protocol {
     Http2,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostHeader {
     /// `upstream`, `preserve`, or a host with or without a port.
     pub value: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = with_singular_host)]
+#[cfg_attr(feature = "yaml", schemars(transform = with_singular_host))]
 pub struct Route {
     /// `/a/b` exactly, `/a/{id}` with a variable, or `/a/*` with whatever follows.
     pub path: String,
@@ -219,6 +233,7 @@ impl FromBrief for Url {
         Some(Ok(Url { url: text.into(), weight: 1 }))
     }
 
+    #[cfg(feature = "yaml")]
     fn brief_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
     }
@@ -232,6 +247,7 @@ impl FromBrief for LoadBalancer {
         Some(kind.map(|kind| LoadBalancer { kind, key: None }))
     }
 
+    #[cfg(feature = "yaml")]
     fn brief_schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<Balancing>()
     }
@@ -244,6 +260,7 @@ impl FromBrief for HostHeader {
         Some(Ok(HostHeader { value: text.into() }))
     }
 
+    #[cfg(feature = "yaml")]
     fn brief_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
     }
@@ -260,12 +277,14 @@ impl FromBrief for Retries {
         Some(Retries { attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..Retries::default() })
     }
 
+    #[cfg(feature = "yaml")]
     fn brief_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "integer", "minimum": 0, "maximum": 10 })
     }
 }
 
 /// An alias is a property of its own to an editor.
+#[cfg(feature = "yaml")]
 fn with_singular_host(schema: &mut Schema) {
     if let Some(properties) = schema.get_mut("properties").and_then(|properties| properties.as_object_mut())
         && let Some(hosts) = properties.get("hosts").cloned()

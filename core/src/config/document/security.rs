@@ -1,11 +1,13 @@
 //! TLS, browsers, floods and addresses.
 
+#[cfg(feature = "yaml")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OneOrMany, Seconds, Timespan};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
     /// TLS of the client listeners. Default: none.
@@ -20,7 +22,8 @@ pub struct Security {
     pub ip: Addresses,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServerTls {
     /// Default: true.
@@ -46,7 +49,8 @@ pub struct ServerTls {
     pub client_auth_required: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
     /// Default: true.
@@ -65,7 +69,8 @@ pub struct Cors {
     pub max_age: Seconds,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct FloodLimits {
     /// Default: true.
@@ -76,7 +81,8 @@ pub struct FloodLimits {
 }
 
 /// Counts every arrival of an address before any other work, and bans it for a while when there are too many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DdosProtection {
     /// Default: true.
@@ -90,7 +96,8 @@ pub struct DdosProtection {
 }
 
 /// Addresses as `10.0.0.0/8`, `2001:db8::/32` or a single one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Addresses {
     /// If there are any, all others are refused.

@@ -1,11 +1,13 @@
 //! Listeners and what one request may take.
 
+#[cfg(feature = "yaml")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OneOrMany, Secret, Size, Timespan};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// Addresses to serve clients on, such as `0.0.0.0:8080`. Default: `127.0.0.1:8080`.
@@ -26,7 +28,8 @@ pub struct Server {
     pub workers: Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     /// Address of the admin listener, such as `127.0.0.1:9090`.
@@ -39,7 +42,8 @@ pub struct Admin {
     pub token_sha256: Option<Secret>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerLimits {
     /// Size of a request body; more is 413. Default: 10 MiB.
@@ -54,7 +58,8 @@ pub struct ServerLimits {
     pub connections: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerTimeouts {
     /// From the first byte of a request head to its last. Default: 10s.

@@ -1,9 +1,11 @@
 //! The shapes a policy file is written in beyond lists and mappings with known keys.
 
+#[cfg(feature = "yaml")]
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+#[cfg(feature = "yaml")]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{
     self, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
@@ -33,6 +35,7 @@ pub trait FromBrief: Sized {
         None
     }
     /// JSON Schema of the short form.
+    #[cfg(feature = "yaml")]
     fn brief_schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
@@ -141,6 +144,7 @@ impl<'de, T: Deserialize<'de> + FromBrief> Deserialize<'de> for Brief<T> {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl<T: JsonSchema> JsonSchema for Named<T> {
     fn inline_schema() -> bool {
         true
@@ -153,6 +157,7 @@ impl<T: JsonSchema> JsonSchema for Named<T> {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     fn inline_schema() -> bool {
         true
@@ -166,6 +171,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl<T: JsonSchema + FromBrief> JsonSchema for Brief<T> {
     fn inline_schema() -> bool {
         true

@@ -1,9 +1,11 @@
 //! The kinds of text and number a policy file is written in.
 
+#[cfg(feature = "yaml")]
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "yaml")]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -201,6 +203,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl JsonSchema for Timespan {
     fn inline_schema() -> bool {
         true
@@ -213,6 +216,7 @@ impl JsonSchema for Timespan {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl JsonSchema for Seconds {
     fn inline_schema() -> bool {
         true
@@ -225,6 +229,7 @@ impl JsonSchema for Seconds {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl JsonSchema for Size {
     fn inline_schema() -> bool {
         true
@@ -241,6 +246,7 @@ impl JsonSchema for Size {
     }
 }
 
+#[cfg(feature = "yaml")]
 impl JsonSchema for Secret {
     fn inline_schema() -> bool {
         true

@@ -2,6 +2,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::config::Sources;
+use crate::config::tree::{Path, expand};
 
 struct Given;
 

@@ -124,7 +124,6 @@ fn an_id_is_that_of_the_material() {
     assert_eq!(wrong.unwrap_err(), KeyError::Algorithm);
 }
 
-#[cfg(feature = "yaml")]
 #[test]
 fn pem_gives_the_key_that_the_published_form_gives() {
     use crate::identity::pem::{PemError, public_key};

@@ -20,19 +20,26 @@ pub(in crate::config) enum Typed<'a> {
 }
 
 impl Scalar {
-    pub(super) fn new(text: String, quoted: bool) -> Scalar {
+    pub(in crate::config) fn new(text: String, quoted: bool) -> Scalar {
         Scalar { text, quoted, written: None }
     }
 
-    pub(super) fn plain(text: String) -> Scalar {
+    #[cfg(feature = "yaml")]
+    pub(in crate::config) fn plain(text: String) -> Scalar {
         Scalar::new(text, false)
+    }
+
+    #[cfg(feature = "yaml")]
+    pub(in crate::config) fn is_quoted(&self) -> bool {
+        self.quoted
     }
 
     pub(in crate::config) fn text(&self) -> &str {
         &self.text
     }
 
-    pub(super) fn into_text(self) -> String {
+    #[cfg(feature = "yaml")]
+    pub(in crate::config) fn into_text(self) -> String {
         self.text
     }
 
