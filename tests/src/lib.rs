@@ -1,3 +1,5 @@
 //! What the tests of all adapters share: scenarios are data, played by one runner against each of them.
 
+pub mod gateway;
 pub mod scenario;
+mod workerd;

@@ -4,10 +4,13 @@
 //! are named by host: `http://one` in a configuration is the scripted upstream `one`, and `{one}` in an expectation
 //! is the authority it is reached at.
 
+mod client;
 mod expect;
+mod play_cloudflare;
 mod play_core;
 mod play_proxy;
 mod token;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,7 +20,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use play_cloudflare::Stage as Cloudflare;
 pub use play_core::play as play_on_core;
+pub(crate) use play_proxy::EventLog;
 pub use play_proxy::play as play_on_proxy;
 
 /// The wall time at which every case starts: 2026-01-01T00:00:00Z, the start of every window up to a day.

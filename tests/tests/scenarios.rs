@@ -1,10 +1,12 @@
-//! Every scenario on core, and on the running proxy where `TOLLGATE_BIN` names its binary (`tests/run scenarios`
-//! builds one and sets it).
+//! Every scenario on core, on the running proxy where `TOLLGATE_BIN` names its binary, and on the Worker where
+//! `TOLLGATE_WORKER` names its folder and `TOLLGATE_WORKERD` the runtime (`tests/run scenarios` and `tests/run edge`
+//! build them and set these).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use tollgate_tests::scenario::{self, Case};
+use tollgate_tests::scenario::{self, Case, Cloudflare};
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::from_args();
@@ -16,6 +18,17 @@ fn main() -> anyhow::Result<()> {
         trials.extend(cases.iter().map(|case| {
             let binary = binary.clone();
             trial("proxy", case, move |case| scenario::play_on_proxy(&case, &binary))
+        }));
+    }
+    if let (Some(worker), Some(workerd)) =
+        (std::env::var_os("TOLLGATE_WORKER"), std::env::var_os("TOLLGATE_WORKERD"))
+    {
+        let played = |case: &Case| !case.skip.contains_key("cloudflare");
+        let played: Vec<Case> = cases.iter().filter(|case| played(case)).cloned().collect();
+        let stage = Arc::new(Cloudflare::set(&played, Path::new(&worker), Path::new(&workerd))?);
+        trials.extend(cases.iter().map(|case| {
+            let stage = stage.clone();
+            trial("cloudflare", case, move |case| stage.play(&case))
         }));
     }
     libtest_mimic::run(&arguments, trials).exit();

@@ -3,8 +3,6 @@
 //! The binary is built with the feature `frozen-clock`, which takes the time of each decision from a header: windows
 //! of a day pass at once, and nothing depends on how busy the machine is.
 
-mod upstream;
-
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -12,11 +10,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use http::HeaderValue;
-use http_body_util::{BodyExt, Either, Full, StreamBody};
-use hyper::body::Frame;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -24,12 +17,11 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::client;
 use super::expect::{Differences, Got, Names};
-use super::{Case, Exchange, START_MONO_US, START_WALL_US};
-use upstream::Upstreams;
+use super::upstream::Upstreams;
+use super::{Case, Exchange};
 
-/// `wall_us,mono_us`, read by a proxy with the feature `frozen-clock`.
-const CLOCK_HEADER: &str = "tollgate-frozen-clock";
 /// For everything that takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -97,7 +89,7 @@ impl Stage {
             Ok(())
         };
         timeout(PATIENCE, ready).await.context("the proxy does not listen")??;
-        let events = EventLog { folder, read: 0 };
+        let events = EventLog::of(folder);
         Ok(Stage { _proxy: proxy, listen, upstreams, names, events })
     }
 
@@ -117,57 +109,23 @@ impl Stage {
         let family = if exchange.from.is_ipv4() { "TCP4" } else { "TCP6" };
         let own = if exchange.from.is_ipv4() { "127.0.0.1" } else { "::1" };
         stream.write_all(format!("PROXY {family} {} {own} 40000 80\r\n", exchange.from).as_bytes()).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection.with_upgrades());
-        let (mut head, ()) = super::play_core::request(exchange)?.into_parts();
-        let clock = format!("{},{}", START_WALL_US + at_ms * 1_000, START_MONO_US + at_ms * 1_000);
-        head.headers.insert(CLOCK_HEADER, HeaderValue::try_from(clock)?);
-        let body = Bytes::from(exchange.body.clone().unwrap_or_default());
-        let body = if exchange.chunked {
-            let frames = [Ok::<_, std::convert::Infallible>(Frame::data(body))];
-            Either::Left(StreamBody::new(Frames(frames.into_iter())))
-        } else {
-            Either::Right(Full::new(body))
-        };
-        let response = sender.send_request(http::Request::from_parts(head, body)).await?;
-        let (head, mut body) = response.into_parts();
-        let mut got =
-            Got { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), broken: false };
-        while let Some(frame) = body.frame().await {
-            match frame {
-                Ok(frame) => got.body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-                Err(_) => {
-                    got.broken = true;
-                    break;
-                }
-            }
-        }
-        Ok(got)
-    }
-}
-
-/// A stream of frames that are all there.
-struct Frames<I>(I);
-
-impl<I: Iterator + Unpin> futures_core::Stream for Frames<I> {
-    type Item = I::Item;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<I::Item>> {
-        std::task::Poll::Ready(self.0.next())
+        client::send(stream, exchange, at_ms, &[]).await
     }
 }
 
 /// The proxy's event log, read line by line as it grows.
-struct EventLog {
+pub(crate) struct EventLog {
     folder: TempDir,
     read: usize,
 }
 
 impl EventLog {
-    async fn next(&mut self) -> Result<Value> {
+    /// The log in `events` of a folder.
+    pub(crate) fn of(folder: TempDir) -> EventLog {
+        EventLog { folder, read: 0 }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Value> {
         loop {
             if let Some(line) = self.lines()?.get(self.read) {
                 self.read += 1;

@@ -17,8 +17,8 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use super::super::expect::{Differences, Names};
-use super::super::{Attempt, Fault};
+use super::expect::{Differences, Names};
+use super::{Attempt, Fault};
 
 /// A body that is whole, or one that breaks off.
 type Answered = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
@@ -202,7 +202,7 @@ async fn answer(upstream: String, script: Script, request: Request<Incoming>) ->
         Some(_) => anyhow::bail!("the scenario breaks off here"),
         None => {}
     }
-    let (mut head, ()) = super::super::play_core::response(&attempt.answer)?.into_parts();
+    let (mut head, ()) = super::play_core::response(&attempt.answer)?.into_parts();
     let body = Bytes::from(attempt.answer.body);
     if !attempt.answer.breaks_off {
         return Ok(Response::from_parts(head, Either::Left(Full::new(body))));
