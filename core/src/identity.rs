@@ -133,14 +133,14 @@ impl Identity {
         Ok(Caller { api_key, token: None })
     }
 
-    fn bearer(&self, headers: &HeaderMap) -> Result<Option<Bearer>, Unauthorized> {
+    fn bearer<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Bearer<'a>>, Unauthorized> {
         if self.providers.is_empty() {
             return Ok(None);
         }
         only(headers, &header::AUTHORIZATION)?.map_or(Ok(None), Bearer::from_field)
     }
 
-    fn identify_token(&self, mut caller: Caller, bearer: Bearer, now: Now) -> Identified {
+    fn identify_token(&self, mut caller: Caller, bearer: Bearer<'_>, now: Now) -> Identified {
         if let Some(token) = self.verified.get(bearer.hash()) {
             if let Err(refusal) = token.check_time(now) {
                 self.verified.remove(bearer.hash());
@@ -156,7 +156,7 @@ impl Identity {
     }
 
     /// Everything that can be said of a token that was not seen before.
-    fn examine(&self, caller: Caller, bearer: Bearer, now: Now) -> Result<Identified, Unauthorized> {
+    fn examine(&self, caller: Caller, bearer: Bearer<'_>, now: Now) -> Result<Identified, Unauthorized> {
         let token = Token::parse(bearer)?;
         let provider = self.provider(token.claims.registered("iss")?).ok_or(Unauthorized::Issuer)?;
         provider.check_claims(&token.claims, now)?;

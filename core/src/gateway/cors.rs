@@ -35,9 +35,10 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The method that a preflight asks about; `None` is no preflight.
 pub(super) fn asked_method(head: &request::Parts) -> Option<Method> {
-    let is_preflight = head.method == Method::OPTIONS && head.headers.contains_key(header::ORIGIN);
-    let asked = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| is_preflight)?;
-    Method::from_bytes(asked.as_bytes()).ok()
+    if head.method != Method::OPTIONS || !head.headers.contains_key(header::ORIGIN) {
+        return None;
+    }
+    Method::from_bytes(head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
 impl State {

@@ -18,10 +18,10 @@ pub(super) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 2 * 1024;
 const MAX_CLAIMS_BYTES: usize = 6_000;
 
-/// A bearer token where it stands in its header field, which it shares the bytes of.
+/// A bearer token where it stands in its header field: one that was verified before is looked up and never kept.
 #[derive(Clone, Debug)]
-pub(super) struct Bearer {
-    field: HeaderValue,
+pub(super) struct Bearer<'a> {
+    field: &'a HeaderValue,
     token: Range<usize>,
     hash: [u8; 32],
 }
@@ -29,9 +29,11 @@ pub(super) struct Bearer {
 /// A token in its parts.
 #[derive(Debug)]
 pub(super) struct Token {
-    bearer: Bearer,
-    /// Bytes of the message that is signed: header, dot, payload.
-    message_bytes: usize,
+    /// Shares the bytes of the header field.
+    field: HeaderValue,
+    /// The message that is signed, in the field: header, dot, payload.
+    message: Range<usize>,
+    hash: [u8; 32],
     signature: Vec<u8>,
     pub(super) header: Header,
     pub(super) claims: Claims,
@@ -44,9 +46,9 @@ pub(super) struct Header {
     pub(super) key_name: Option<String>,
 }
 
-impl Bearer {
+impl<'a> Bearer<'a> {
     /// From an Authorization field; `None` where its scheme is another (RFC 9110 section 11.1: schemes have no case).
-    pub(super) fn from_field(field: &HeaderValue) -> Result<Option<Bearer>, Unauthorized> {
+    pub(super) fn from_field(field: &'a HeaderValue) -> Result<Option<Bearer<'a>>, Unauthorized> {
         const SCHEME: &[u8] = b"bearer";
         let bytes = field.as_bytes();
         let Some((scheme, rest)) = bytes.split_at_checked(SCHEME.len()) else {
@@ -64,7 +66,7 @@ impl Bearer {
             return Err(Unauthorized::TooLarge);
         }
         let hash = Sha256::digest(&bytes[start..end]).into();
-        Ok(Some(Bearer { field: field.clone(), token: start..end, hash }))
+        Ok(Some(Bearer { field, token: start..end, hash }))
     }
 
     /// SHA-256 of the token.
@@ -78,22 +80,24 @@ impl Bearer {
 }
 
 impl Token {
-    pub(super) fn parse(bearer: Bearer) -> Result<Token, Unauthorized> {
+    pub(super) fn parse(bearer: Bearer<'_>) -> Result<Token, Unauthorized> {
         let mut segments = bearer.bytes().split(|byte| *byte == b'.');
         let (Some(header), Some(payload), Some(signature), None) =
             (segments.next(), segments.next(), segments.next(), segments.next())
         else {
             return Err(Unauthorized::Malformed);
         };
-        let message_bytes = header.len() + 1 + payload.len();
+        let start = bearer.token.start;
+        let message = start..start + header.len() + 1 + payload.len();
         let header = Header::parse(&object(header, MAX_HEADER_BYTES)?)?;
         let claims = Claims::new(object(payload, MAX_CLAIMS_BYTES)?);
         let signature = decode(signature)?;
-        Ok(Token { message_bytes, signature, header, claims, bearer })
+        let (field, hash) = (bearer.field.clone(), bearer.hash);
+        Ok(Token { field, message, hash, signature, header, claims })
     }
 
     pub(super) fn message(&self) -> &[u8] {
-        &self.bearer.bytes()[..self.message_bytes]
+        &self.field.as_bytes()[self.message.clone()]
     }
 
     pub(super) fn signature(&self) -> &[u8] {
@@ -101,7 +105,7 @@ impl Token {
     }
 
     pub(super) fn hash(&self) -> &[u8; 32] {
-        self.bearer.hash()
+        &self.hash
     }
 }
 
