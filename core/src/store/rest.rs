@@ -3,9 +3,9 @@
 //! A command is a JSON array that is posted to `/`; several go to `/pipeline`, or to `/multi-exec` to run as one. The
 //! answer is `{"result": …}` or `{"error": "…"}`, for several an array of these, one for each command. A transaction that
 //! was not run answers with one error. With `Upstash-Encoding: base64`, which the official client sends, texts in results
-//! come in base64, so that bytes survive JSON; `OK` and errors are exempt.
+//! come in base64, so that bytes survive JSON; a result that is `OK` and errors are exempt.
 //!
-//! Of the paths that name a command in the URL (`/get/key`) nothing is here: they put arguments into access logs.
+//! A command can also be named in the path (`/get/key`). The asking side never does: it puts arguments into access logs.
 
 mod client;
 mod json;
@@ -44,7 +44,7 @@ impl Endpoint {
         }
     }
 
-    /// `None` for a path that is not served.
+    /// `None` for a path that names a command.
     pub fn of(path: &str) -> Option<Endpoint> {
         [Endpoint::Command, Endpoint::Pipeline, Endpoint::Transaction]
             .into_iter()

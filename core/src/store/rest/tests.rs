@@ -9,7 +9,7 @@ fn command(parts: &[&str]) -> Command {
 }
 
 fn head(path: &str) -> RequestHead<'_> {
-    RequestHead { method: "POST", path, encoding: None }
+    RequestHead { method: "POST", path, query: None, encoding: None }
 }
 
 #[test]
@@ -67,9 +67,24 @@ fn a_request_is_read_with_its_encoding() {
 }
 
 #[test]
+fn a_command_can_be_named_in_the_path() {
+    let got = RequestHead { method: "GET", ..head("/get/a%2Fb+c%20") };
+    assert_eq!(ask(&got, b"").unwrap().commands, [command(&["get", "a/b+c "])]);
+    let set = RequestHead { query: Some("EX=100&NX&k=a+b"), ..head("/set/key") };
+    let asked = ask(&set, b"\xff[").unwrap();
+    assert_eq!(asked.endpoint, Endpoint::Command);
+    assert_eq!(asked.commands[0][2][..], b"\xff["[..]);
+    assert_eq!(asked.commands[0][3..], command(&["EX", "100", "NX", "k", "a b"]));
+}
+
+#[test]
 fn a_request_that_makes_no_sense_is_refused_in_the_protocols_form() {
     let refused = |path: &str, body: &[u8]| ask(&head(path), body).unwrap_err();
-    assert_eq!(refused("/get/key", b""), AskError::Path);
+    assert_eq!(refused("/get/%6", b""), AskError::Path);
+    let token = RequestHead { query: Some("_token=abc"), ..head("/get/key") };
+    assert_eq!(ask(&token, b"").unwrap_err(), AskError::TokenInQuery);
+    let deleted = RequestHead { method: "DELETE", ..head("/get/key") };
+    assert_eq!(ask(&deleted, b"").unwrap_err(), AskError::Method);
     assert_eq!(ask(&RequestHead { method: "GET", ..head("/") }, b"").unwrap_err(), AskError::Method);
     assert_eq!(refused("/", b"[\"GET\""), AskError::NotJson);
     for body in ["{}", "[]", "[1]", "[\"\"]", "[\"GET\",null]", "[\"GET\",[]]", "[[\"GET\",\"a\"]]"] {
@@ -108,6 +123,8 @@ fn answers_are_written_as_the_official_client_reads_them() {
     let list = Value::Array(vec![Value::Text("any".into()), Value::Integer(-1), Value::Nil]);
     assert_eq!(written(&list, Encoding::Base64), (200, r#"{"result":["YW55",-1,null]}"#.into()));
     assert_eq!(written(&list, Encoding::Plain), (200, r#"{"result":["any",-1,null]}"#.into()));
+    let nested = Value::Array(vec![ok.clone()]);
+    assert_eq!(written(&nested, Encoding::Base64), (200, r#"{"result":["T0s="]}"#.into()));
     let error = Value::Error("ERR a\nb".into());
     assert_eq!(written(&error, Encoding::Base64), (400, r#"{"error":"ERR a\nb"}"#.into()));
     let (status, body) = write_all(&[ok, error], Encoding::Base64);
