@@ -4,6 +4,7 @@
 //! warnings about what it does not do, or all that is wrong with it. They read no environment and no other file: those
 //! come in through `Sources`.
 
+mod bridge;
 mod bundle;
 mod cidr;
 pub mod document;
@@ -16,6 +17,7 @@ mod validate;
 #[cfg(feature = "yaml")]
 mod yaml;
 
+pub use bridge::{BridgeScope, BridgeToken, RedisBridge, RedisServer};
 #[cfg(feature = "yaml")]
 pub use bundle::bundle;
 pub use bundle::from_bundle;

@@ -1,10 +1,11 @@
 //! The regional proxy: Tollgate's policy in front of the services of one region.
 //!
 //! The data path (`engine` and below) drives core from hyper, one runtime a thread; everything else (`process`,
-//! `admin`, `event_log`, `metrics`) runs beside it and never makes it wait.
+//! `admin`, `bridge`, `event_log`, `metrics`) runs beside it and never makes it wait.
 
 pub mod admin;
 mod body;
+pub mod bridge;
 pub mod clock;
 mod connection;
 pub mod demo;

@@ -13,6 +13,7 @@ use tollgate_core::{Hook, Options, Place};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
+use crate::bridge;
 use crate::event_log::EventLog;
 use crate::metrics::{Metrics, Tallies};
 use crate::policy::{self, PolicyFile};
@@ -40,6 +41,8 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
     let listeners = Listeners::bind(&config.server.listen)?;
     let admin_listener =
         config.server.admin.as_ref().map(|admin| Listeners::bind(&[admin.listen])).transpose()?;
+    let bridge_listener =
+        config.redis_bridge.as_ref().map(|bridge| Listeners::bind(&[bridge.listen])).transpose()?;
     let (log, writing) = match config.events.enabled {
         true => EventLog::open(&config.events).map(|(log, writing)| (Some(log), Some(writing)))?,
         false => (None, None),
@@ -57,6 +60,9 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
         let admin =
             Admin { shared: shared.clone(), reloader: reloader.clone(), tallies, metrics, log: log.clone() };
         admin::spawn(listener, admin)?;
+    }
+    if let (Some(listener), Some(config)) = (bridge_listener, &config.redis_bridge) {
+        bridge::spawn(listener, config)?;
     }
     for address in addresses {
         info!("serving on {address}");

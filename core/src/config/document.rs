@@ -3,6 +3,7 @@
 //! These structs say what a file may hold; `validate` says what makes sense and turns it into [`super::Config`].
 
 mod auth;
+mod bridge;
 mod limits;
 mod observation;
 mod rewrite;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use auth::*;
+pub use bridge::*;
 pub use limits::*;
 pub use observation::*;
 pub use rewrite::*;
@@ -48,4 +50,7 @@ pub struct Document {
     pub monitoring: Monitoring,
     /// Where the record of each decision goes.
     pub event_processing: EventProcessing,
+    /// Redis over HTTP. Without it there is no such listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_bridge: Option<RedisBridge>,
 }

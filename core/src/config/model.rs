@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::RedisBridge;
+
 /// One policy, shared by every adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -16,6 +18,7 @@ pub struct Config {
     pub security: Security,
     pub events: Events,
     pub monitoring: Monitoring,
+    pub redis_bridge: Option<RedisBridge>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

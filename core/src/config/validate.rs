@@ -4,6 +4,7 @@
 //! the model, or `None` if there is none. It looks at all of its part before it gives up.
 
 mod auth;
+mod bridge;
 mod limits;
 mod observation;
 mod pattern;
@@ -38,6 +39,8 @@ pub(super) fn config(document: &Document, at: &At<'_>) -> Option<Config> {
     let security = security::security(&document.security, &at.field("security"));
     let events = observation::events(&document.event_processing, &at.field("event_processing"));
     let monitoring = observation::monitoring(&document.monitoring, &at.field("monitoring"));
+    let bridge_at = at.field("redis_bridge");
+    let redis_bridge = bridge::bridge(document.redis_bridge.as_ref(), server.as_ref(), &bridge_at);
     observation::caching(document.caching.as_ref(), &at.field("caching"));
     unprotected_routes(document, at);
     unreachable_redirect(document, at);
@@ -49,6 +52,7 @@ pub(super) fn config(document: &Document, at: &At<'_>) -> Option<Config> {
         security: security?,
         events: events?,
         monitoring: monitoring?,
+        redis_bridge: redis_bridge?,
     })
 }
 

@@ -72,6 +72,9 @@ impl Reloader {
         if current.policy.loaded.config.security.tls != policy.loaded.config.security.tls {
             warn!("security.tls: takes effect at the next start");
         }
+        if current.policy.loaded.config.redis_bridge != policy.loaded.config.redis_bridge {
+            warn!("redis_bridge: takes effect at the next start");
+        }
         self.shared.issuer.store(issuer.map(Arc::new));
         self.shared.gateway.store(gateway);
         current.options.generation = generation;

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::config::*;
 
+mod bridge;
 mod errors;
 mod vocabulary;
 
@@ -228,7 +229,17 @@ fn the_schema_describes_every_section() {
     let sections: Vec<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(
         sections,
-        ["auth", "caching", "event_processing", "monitoring", "rate_limit", "routing", "security", "server"]
+        [
+            "auth",
+            "caching",
+            "event_processing",
+            "monitoring",
+            "rate_limit",
+            "redis_bridge",
+            "routing",
+            "security",
+            "server"
+        ]
     );
     let service = &schema["$defs"]["Service"]["properties"];
     assert_eq!(

@@ -57,7 +57,7 @@ fn listeners(addresses: &[String], at: &At<'_>) -> Option<Vec<SocketAddr>> {
     Some(listeners)
 }
 
-fn socket_address(address: &str, at: &At<'_>) -> Option<SocketAddr> {
+pub(super) fn socket_address(address: &str, at: &At<'_>) -> Option<SocketAddr> {
     let parsed = address.parse().ok();
     if parsed.is_none() {
         at.error(format_args!(

@@ -19,6 +19,12 @@ pub(super) enum UrlError {
     NoScheme(String),
     #[error("`{0}` is not a scheme that is spoken here; write `http` or `https`")]
     Scheme(String),
+    #[error(
+        "`{0}` is not a scheme that Redis is reached by; write `redis://host:6379` or `rediss://host:6379`"
+    )]
+    RedisScheme(String),
+    #[error("the URL holds a user name or password; those of Redis are set as `user` and `password`")]
+    RedisCredentials,
     #[error("the URL holds a user name or password; set an `authorization` header with `rewrite` instead")]
     Credentials,
     #[error("`{0}` is not a host; write a name, an IPv4 address, or an IPv6 address in brackets")]
@@ -38,11 +44,34 @@ impl std::str::FromStr for Absolute {
 
     fn from_str(text: &str) -> Result<Absolute, UrlError> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| UrlError::NoScheme(text.into()))?;
-        let tls = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(UrlError::Scheme(scheme.into())),
-        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => Absolute::parse(rest, false, 80),
+            "https" => Absolute::parse(rest, true, 443),
+            _ => Err(UrlError::Scheme(scheme.into())),
+        }
+    }
+}
+
+impl Absolute {
+    /// `redis://` or, through TLS, `rediss://`.
+    pub(super) fn redis(text: &str) -> Result<Absolute, UrlError> {
+        let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
+        if rest.contains('@') {
+            return Err(UrlError::RedisCredentials);
+        }
+        match scheme.to_ascii_lowercase().as_str() {
+            "redis" => Absolute::parse(rest, false, 6_379),
+            "rediss" => Absolute::parse(rest, true, 6_379),
+            _ => Err(UrlError::RedisScheme(scheme.into())),
+        }
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        self.host == "localhost"
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    fn parse(rest: &str, tls: bool, default_port: u16) -> Result<Absolute, UrlError> {
         if rest.contains(['?', '#']) {
             return Err(UrlError::Query);
         }
@@ -52,8 +81,7 @@ impl std::str::FromStr for Absolute {
         }
         let (host, port) = split_port(authority);
         let port = match port {
-            None if tls => 443,
-            None => 80,
+            None => default_port,
             Some(digits) => match digits.parse() {
                 Ok(port) if port != 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
                 _ => return Err(UrlError::Port(digits.into())),
@@ -65,13 +93,6 @@ impl std::str::FromStr for Absolute {
             return Err(UrlError::Path(path.into()));
         }
         Ok(Absolute { tls, host, port, path: path.into() })
-    }
-}
-
-impl Absolute {
-    pub(super) fn is_loopback(&self) -> bool {
-        self.host == "localhost"
-            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
