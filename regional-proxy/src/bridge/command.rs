@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tollgate_core::store::Command;
 
 /// They wait, or never stop answering.
-const WAITING: [&str; 19] = [
+const WAITING: [&str; 20] = [
     "blmove",
     "blmpop",
     "blpop",
@@ -25,9 +25,10 @@ const WAITING: [&str; 19] = [
     "sync",
     "unsubscribe",
     "wait",
+    "waitaof",
 ];
 /// They change the connection, which all requests with a token share.
-const OF_THE_CONNECTION: [&str; 16] = [
+const OF_THE_CONNECTION: [&str; 15] = [
     "asking",
     "auth",
     "client",
@@ -42,7 +43,6 @@ const OF_THE_CONNECTION: [&str; 16] = [
     "reset",
     "select",
     "unwatch",
-    "waitaof",
     "watch",
 ];
 /// They rule the server.
