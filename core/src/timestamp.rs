@@ -2,25 +2,28 @@
 
 const US_PER_DAY: u64 = 86_400_000_000;
 
-/// Appends `2026-01-31T23:59:59.123456Z`. Years beyond 9999, which RFC 3339 cannot say, are printed as they are.
+/// Appends `2026-01-31T23:59:59.123456Z`. Years beyond 9999, which RFC 3339 cannot say, lose their first digits.
 pub(crate) fn write(wall_us: u64, out: &mut Vec<u8>) {
     let (year, month, day) = civil(wall_us / US_PER_DAY);
     let us = wall_us % US_PER_DAY;
-    let seconds = us / 1_000_000;
-    digits(year, 4, b'-', out);
-    digits(month, 2, b'-', out);
-    digits(day, 2, b'T', out);
-    digits(seconds / 3_600, 2, b':', out);
-    digits(seconds / 60 % 60, 2, b':', out);
-    digits(seconds % 60, 2, b'.', out);
-    digits(us % 1_000_000, 6, b'Z', out);
+    let (seconds, us) = ((us / 1_000_000) as u32, (us % 1_000_000) as u32);
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    pair(&mut text, 0, (year / 100 % 100) as u32);
+    pair(&mut text, 2, (year % 100) as u32);
+    pair(&mut text, 5, month as u32);
+    pair(&mut text, 8, day as u32);
+    pair(&mut text, 11, seconds / 3_600);
+    pair(&mut text, 14, seconds / 60 % 60);
+    pair(&mut text, 17, seconds % 60);
+    pair(&mut text, 20, us / 10_000);
+    pair(&mut text, 22, us / 100 % 100);
+    pair(&mut text, 24, us % 100);
+    out.extend_from_slice(&text);
 }
 
-fn digits(value: u64, width: u32, then: u8, out: &mut Vec<u8>) {
-    for place in (0..width).rev() {
-        out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
-    }
-    out.push(then);
+fn pair(text: &mut [u8; 27], at: usize, value: u32) {
+    text[at] = b'0' + (value / 10) as u8;
+    text[at + 1] = b'0' + (value % 10) as u8;
 }
 
 /// Year, month and day of a day counted from the Unix epoch (Hinnant, "chrono-compatible low-level date
