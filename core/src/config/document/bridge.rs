@@ -52,7 +52,7 @@ pub struct GeneralRedis {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BridgeToken {
-    /// As metrics and logs show it.
+    /// Names the token in this file; tokens themselves are never shown.
     pub name: String,
     /// SHA-256 of the token in hexadecimal digits.
     pub sha256: Secret,
