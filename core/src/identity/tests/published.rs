@@ -20,7 +20,7 @@ fn check(identity: &Identity, signer: &Signer, seconds: f64, expected: &str) {
     assert_eq!(outcome(&ask(identity, signer, seconds)), expected, "at {seconds} s");
 }
 
-fn resume(identity: &Identity, keyless: Box<Keyless>, keys: &[&Signer], seconds: f64) -> String {
+fn resume(identity: &Identity, keyless: Keyless, keys: &[&Signer], seconds: f64) -> String {
     let body = key_set(&keys.iter().map(|signer| signer.jwk()).collect::<Vec<_>>());
     outcome(&conclude(identity, keyless.resume(Ok(&body), at(seconds)), at(seconds)))
 }
@@ -30,7 +30,7 @@ fn warm(signer: &Signer) -> Identity {
     let identity = identity(&[published()]);
     let first = keyless(&identity, signer, 0.0);
     assert_eq!((first.provider(), first.url()), ("issuer", JWKS_URL));
-    assert_eq!(resume(&identity, first, &[signer], 0.0), "known ann");
+    assert_eq!(resume(&identity, *first, &[signer], 0.0), "known ann");
     identity
 }
 
@@ -40,10 +40,10 @@ fn three_requests_wait_for_one_fetch() {
     let identity = identity(&[published()]);
     let waiting = [&one, &two, &stranger].map(|signer| keyless(&identity, signer, 0.0));
     let [first, second, third] = waiting;
-    assert_eq!(resume(&identity, first, &[&one, &two], 0.2), "known ann");
+    assert_eq!(resume(&identity, *first, &[&one, &two], 0.2), "known ann");
     // The first to end counts: what the others were given is not looked at.
-    assert_eq!(resume(&identity, second, &[], 0.2), "known ann");
-    assert_eq!(resume(&identity, third, &[&stranger], 0.2), "token_key_unknown");
+    assert_eq!(resume(&identity, *second, &[], 0.2), "known ann");
+    assert_eq!(resume(&identity, *third, &[&stranger], 0.2), "token_key_unknown");
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn an_unknown_name_is_fetched_once_a_cool_down() {
     let waiting = keyless(&identity, &two, 30.0);
     check(&identity, &stranger, 30.1, "keyless");
     check(&identity, &one, 30.1, "known ann");
-    assert_eq!(resume(&identity, waiting, &[&one], 30.2), "token_key_unknown");
+    assert_eq!(resume(&identity, *waiting, &[&one], 30.2), "token_key_unknown");
     // Now it is known to be missing, until it may be fetched again.
     check(&identity, &two, 59.0, "token_key_unknown");
     check(&identity, &stranger, 59.0, "keys_unavailable 1000000");
     let waiting = keyless(&identity, &two, 60.0);
-    assert_eq!(resume(&identity, waiting, &[&one, &two], 60.1), "known ann");
+    assert_eq!(resume(&identity, *waiting, &[&one, &two], 60.1), "known ann");
     check(&identity, &two, 60.2, "known ann");
 }
 
@@ -82,7 +82,7 @@ fn a_failed_fetch_keeps_the_set_until_it_is_too_stale() {
     );
     check(&identity, &one, 1_629.0, "keys_unavailable 1000000");
     let again = keyless(&identity, &one, 1_630.0);
-    assert_eq!(resume(&identity, again, &[&one], 1_630.1), "known ann");
+    assert_eq!(resume(&identity, *again, &[&one], 1_630.1), "known ann");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_fetch_of_which_nothing_is_heard_expires() {
     let lost = keyless(&identity, &one, 0.0);
     check(&identity, &one, 9.999_999, "keyless");
     check(&identity, &one, 10.0, "keys_unavailable 20000000");
-    assert_eq!(resume(&identity, lost, &[&one], 11.0), "keys_unavailable 19000000");
+    assert_eq!(resume(&identity, *lost, &[&one], 11.0), "keys_unavailable 19000000");
     check(&identity, &one, 30.0, "keyless");
 }
 
@@ -110,7 +110,7 @@ fn a_rotation_ends_what_the_old_key_vouched_for() {
     let identity = warm(&one);
     check(&identity, &one, 29.0, "known ann");
     let waiting = keyless(&identity, &two, 30.0);
-    assert_eq!(resume(&identity, waiting, &[&two], 30.1), "known ann");
+    assert_eq!(resume(&identity, *waiting, &[&two], 30.1), "known ann");
     check(&identity, &one, 30.2, "keys_unavailable 29800000");
     check(&identity, &two, 30.2, "known ann");
     // The same name for another key is a change as well.
@@ -133,7 +133,7 @@ fn a_token_without_a_name_needs_a_set_with_one_key_that_fits() {
     let nameless = one.token_with(json!({ "alg": "EdDSA" }), expiring(100_000));
     super::check(&identity, &nameless, at(1.0), "known ann");
     let waiting = keyless(&identity, &two, 30.0);
-    resume(&identity, waiting, &[&one, &two], 30.1);
+    resume(&identity, *waiting, &[&one, &two], 30.1);
     let other = one.token_with(json!({ "alg": "EdDSA", "typ": "JWT" }), expiring(100_000));
     super::check(&identity, &other, at(30.2), "token_key_ambiguous");
 }
@@ -150,7 +150,7 @@ fn a_set_in_use_is_refreshed_before_it_is_old() {
     assert_eq!(due(0.0), (0, u64::MAX), "the first use is lazy");
     let first = keyless(&identity, &one, 0.0);
     assert_eq!(due(0.0), (0, us(10.0)), "a fetch is under way");
-    resume(&identity, first, &[&one], 0.0);
+    resume(&identity, *first, &[&one], 0.0);
     assert_eq!(due(1.0), (0, u64::MAX), "nobody asked since");
     check(&identity, &one, 2.0, "known ann");
     assert_eq!(due(539.0), (0, us(540.0)));
