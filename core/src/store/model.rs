@@ -260,7 +260,8 @@ impl Turn {
         };
         let (now, stepped) = self.clock(last);
         let index = now / width;
-        buckets.retain(|(bucket, _)| stepped || bucket + SUB_BUCKETS >= index);
+        // What was refunded to nothing is forgotten, so that it makes no difference whether its key was.
+        buckets.retain(|(bucket, used)| *used > 0 && (stepped || bucket + SUB_BUCKETS >= index));
         let total: u64 = buckets.iter().map(|(_, used)| used).sum();
         if stepped && total > 0 {
             buckets = vec![(index, total)];

@@ -1,12 +1,14 @@
 //! The bridge from HTTP to Redis.
 
+#[cfg(feature = "yaml")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Secret, Timespan};
 
 /// The Upstash REST protocol in front of a Redis of one's own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RedisBridge {
     /// Address of the bridge's listener, such as `127.0.0.1:8079`.
@@ -27,7 +29,8 @@ pub struct RedisBridge {
     pub timeout: Timespan,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BridgeRedis {
     /// `redis://host:6379/0`, or `rediss://` through TLS.
@@ -39,7 +42,8 @@ pub struct BridgeRedis {
     pub password: Option<Secret>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GeneralRedis {
     /// `redis://host:6379/0`, or `rediss://` through TLS.
@@ -49,7 +53,8 @@ pub struct GeneralRedis {
     pub shared_with_limits: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BridgeToken {
     /// Names the token in this file; tokens themselves are never shown.
@@ -67,7 +72,8 @@ pub struct BridgeToken {
     pub password: Option<Secret>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BridgeTokenKind {
     /// Runs the gateway's own scripts on keys with its `prefix`, and nothing else.

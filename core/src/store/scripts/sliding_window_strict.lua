@@ -8,7 +8,7 @@ local index = math.floor(now / width)
 local kept, total = {now}, 0
 for i = 2, #state, 2 do
   local bucket, used = state[i], state[i + 1]
-  if stepped == 1 or bucket >= index - buckets then
+  if used > 0 and (stepped == 1 or bucket >= index - buckets) then
     total = total + used
     kept[#kept + 1] = bucket
     kept[#kept + 1] = used
