@@ -4,7 +4,6 @@ mod credential;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::Result;
 use axum::extract::{Path, Request, State};
@@ -38,7 +37,6 @@ type Shown = State<Arc<Admin>>;
 
 /// Serves on a thread and a runtime of its own, so that no scrape takes time from the data path.
 pub fn spawn(listeners: Listeners, admin: Admin) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = Arc::new(admin);
     let behind_credential = Router::new()
         .route("/admin/config", get(config))
@@ -57,17 +55,7 @@ pub fn spawn(listeners: Listeners, admin: Admin) -> Result<()> {
         .fallback(async || problem(StatusCode::NOT_FOUND, "The admin listener has no such resource."))
         .layer(middleware::from_fn_with_state(admin.clone(), check_host))
         .with_state(admin);
-    thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            for listener in listeners.into_inner() {
-                let listener =
-                    tokio::net::TcpListener::from_std(listener).expect("a bound socket fits an event loop");
-                let router = router.clone();
-                tokio::spawn(async move { axum::serve(listener, router).await });
-            }
-            std::future::pending::<()>().await
-        })
-    })?;
+    listeners.serve("admin", router)?;
     Ok(())
 }
 

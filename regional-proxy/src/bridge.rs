@@ -8,7 +8,6 @@ mod redis;
 mod token;
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -66,19 +65,8 @@ pub fn spawn(listeners: Listeners, config: &RedisBridge) -> Result<()> {
     let holders =
         config.tokens.iter().map(|token| Holder::new(token, config.timeout)).collect::<Result<_, _>>()?;
     let bridge = Arc::new(Bridge { holders, places: Semaphore::new(REQUESTS_MAX) });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let router = Router::new().fallback(serve).with_state(bridge);
-    thread::Builder::new().name("bridge".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            for listener in listeners.into_inner() {
-                let listener =
-                    tokio::net::TcpListener::from_std(listener).expect("a bound socket fits an event loop");
-                let router = router.clone();
-                tokio::spawn(async move { axum::serve(listener, router).await });
-            }
-            std::future::pending::<()>().await
-        })
-    })?;
+    listeners.serve("bridge", router)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -44,6 +45,23 @@ impl Listeners {
 
     pub(crate) fn into_inner(self) -> Vec<std::net::TcpListener> {
         self.0
+    }
+
+    /// Serves what is not the data path on a thread and a runtime of its own, called `name`.
+    pub(crate) fn serve(self, name: &str, router: axum::Router) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                for listener in self.into_inner() {
+                    let listener = tokio::net::TcpListener::from_std(listener)
+                        .expect("a bound socket fits an event loop");
+                    let router = router.clone();
+                    tokio::spawn(async move { axum::serve(listener, router).await });
+                }
+                std::future::pending::<()>().await
+            })
+        })?;
+        Ok(())
     }
 
     /// The addresses that were bound; a port of 0 has become a real one.

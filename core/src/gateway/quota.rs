@@ -37,7 +37,9 @@ pub(crate) struct Quotas {
 #[derive(Debug)]
 struct Quota {
     limiter: Arc<Limiter>,
-    /// Its item of `RateLimit-Policy`.
+    /// Its name as `RateLimit` quotes it.
+    item: Box<str>,
+    /// The same with its parameters, as in `RateLimit-Policy`.
     policy: Box<str>,
 }
 
@@ -151,12 +153,7 @@ impl Quotas {
             let reset_us = if charge.standing.admitted { reset_us } else { retry_after_us };
             let mut state = String::with_capacity(48);
             // Writing to a string cannot fail.
-            let _ = write!(
-                state,
-                "{};r={remaining};t={}",
-                name_item(&quota.policy),
-                reset_us.div_ceil(1_000_000)
-            );
+            let _ = write!(state, "{};r={remaining};t={}", quota.item, reset_us.div_ceil(1_000_000));
             append(headers, POLICY, &quota.policy);
             append(headers, STATE, &state);
             if tightest.is_none_or(|(_, least)| remaining < least.remaining) {
@@ -234,11 +231,12 @@ impl Quotas {
 impl Quota {
     fn new(rules: &Limit, known: Option<&Quota>) -> Quota {
         // The name is printable ASCII; a quote or backslash in it is escaped (RFC 9651 section 4.1.6).
-        let name = rules.name.replace('\\', "\\\\").replace('"', "\\\"");
+        let item = format!("\"{}\"", rules.name.replace('\\', "\\\\").replace('"', "\\\""));
         let window_s = rules.window.as_millis().div_ceil(1_000);
         Quota {
             limiter: Arc::new(Limiter::new(rules, known.map(|known| &*known.limiter))),
-            policy: format!("\"{name}\";q={};w={window_s}", rules.requests).into(),
+            policy: format!("{item};q={};w={window_s}", rules.requests).into(),
+            item: item.into(),
         }
     }
 }
@@ -270,11 +268,6 @@ impl Place {
             EnforceAt::Region => self == Place::Region,
         }
     }
-}
-
-/// The name of a policy item, as it was quoted.
-fn name_item(policy: &str) -> &str {
-    policy.rsplit_once(";q=").map_or(policy, |(name, _)| name)
 }
 
 fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
