@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod report;
 mod secrecy;
+mod store;
 mod tree;
 mod validate;
 #[cfg(feature = "yaml")]
@@ -27,3 +28,4 @@ pub use load::{Loaded, NoSources, Sources};
 pub use load::{load, schema};
 pub use model::*;
 pub use report::{ConfigError, ConfigErrors, Position, Warning};
+pub use store::{RedisStore, RedisTopology, RestStore, Store, StoreWay};

@@ -9,6 +9,7 @@ pub mod model;
 pub mod rest;
 
 mod answer;
+mod failure;
 mod key;
 mod operation;
 mod rule;
@@ -16,6 +17,7 @@ mod scripts;
 mod value;
 
 pub use answer::{AnswerError, Charged, Granted, Returned};
+pub use failure::StoreFailure;
 pub use key::{Key, Part};
 pub use operation::{Acquire, Call, Command, Operation, OperationError, Return};
 pub use rule::{

@@ -11,6 +11,7 @@ mod routing;
 mod security;
 mod server;
 mod shapes;
+mod store;
 mod values;
 
 #[cfg(feature = "yaml")]
@@ -26,6 +27,7 @@ pub use routing::*;
 pub use security::*;
 pub use server::*;
 pub use shapes::*;
+pub use store::*;
 pub use values::*;
 
 /// A gateway's policy.

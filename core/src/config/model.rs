@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RedisBridge;
+use super::{RedisBridge, Store};
 
 /// One policy, shared by every adapter.
 #[derive(Clone, Debug, PartialEq)]
@@ -359,6 +359,8 @@ pub struct Limits {
     pub per_user: Vec<(String, Limit)>,
     /// By service name.
     pub per_service: Vec<(String, Limit)>,
+    /// `None`: each node counts for itself.
+    pub store: Option<Store>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

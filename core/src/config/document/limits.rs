@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Named, Timespan};
+use super::{Named, Store, Timespan};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "yaml", derive(JsonSchema))]
@@ -25,6 +25,9 @@ pub struct RateLimit {
     pub per_user: Named<Limit>,
     /// One more limit on a whole service, by its name.
     pub per_service: Named<Limit>,
+    /// Where limits are counted that nodes share. Without it each node counts for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +117,7 @@ impl Default for RateLimit {
             default: None,
             per_user: Named::default(),
             per_service: Named::default(),
+            store: None,
         }
     }
 }

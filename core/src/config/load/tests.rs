@@ -8,6 +8,7 @@ use crate::config::*;
 
 mod bridge;
 mod errors;
+mod store;
 mod vocabulary;
 
 const VOCABULARY: &str = include_str!("../testdata/vocabulary.yaml");

@@ -122,7 +122,8 @@ fn token(token: &document::BridgeToken, servers: &Servers, at: &At<'_>) -> Optio
     Some(BridgeToken { name: name?, sha256: sha256?, scope: scope?, redis: redis? })
 }
 
-fn redis(url: &str, at: &At<'_>) -> Option<RedisServer> {
+/// A URL without credentials.
+pub(super) fn redis(url: &str, at: &At<'_>) -> Option<RedisServer> {
     let Absolute { tls, host, port, path } = at.check(Absolute::redis(url))?;
     let database = match path.trim_start_matches('/') {
         "" => Some(0),

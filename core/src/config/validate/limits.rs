@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, MILLISECOND, header_name, optional, time_within, within};
+use super::{DAY, MILLISECOND, header_name, optional, store, time_within, within};
 use crate::config::document;
 use crate::config::report::{At, nearest};
 use crate::config::{Algorithm, EnforceAt, Limit, LimitKey, Limits, OnStoreFailure};
@@ -51,12 +51,14 @@ pub(super) fn limits(
             limit.map(|limit| (service.clone(), limit))
         })
         .collect();
+    let store = optional(limits.store.as_ref(), |section| store::store(section, &at.field("store")));
     Some(Limits {
         enabled: limits.enabled,
         legacy_headers: limits.legacy_headers,
         default: default?,
         per_user: per_user.into_iter().collect::<Option<_>>()?,
         per_service: per_service.into_iter().collect::<Option<_>>()?,
+        store: store?,
     })
 }
 

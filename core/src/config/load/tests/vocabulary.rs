@@ -163,6 +163,7 @@ fn limits() -> Limits {
             named(limit("enterprise", 10_000, 1_000, LimitKey::Subject)),
         ],
         per_service: vec![named(limit("payment_service", 2_000, 200, LimitKey::Service))],
+        store: None,
     }
 }
 
