@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use tollgate_core::Now;
-use tollgate_core::config::{Algorithm, EnforceAt, Limit, LimitKey, OnStoreFailure};
+use tollgate_core::config::{Algorithm, EnforceAt, Limit, LimitKey, Sharing};
 use tollgate_core::limit::{Demand, Limiter, Secret, Standing, Subject, SubjectKey, admit};
 
 const SUBJECTS: usize = 10_000;
@@ -120,8 +120,8 @@ fn check(limiters: &[Limiter], subject: SubjectKey, clock_us: u64) -> bool {
     let mut standings = [Standing::default(); 2];
     let demand = |limiter| Demand { limiter, subject, cost: 1 };
     black_box(match limiters {
-        [one] => admit(&[demand(one)], &mut standings, now),
-        [one, two] => admit(&[demand(one), demand(two)], &mut standings, now),
+        [one] => admit(&[demand(one)], true, &mut standings, now),
+        [one, two] => admit(&[demand(one), demand(two)], true, &mut standings, now),
         _ => unreachable!("one limit or two"),
     })
 }
@@ -136,7 +136,8 @@ fn limiter(algorithm: Algorithm, key: LimitKey, requests: u64) -> Limiter {
         key,
         cost: 1,
         enforce_at: EnforceAt::First,
-        on_store_failure: OnStoreFailure::LocalShare,
+        sharing: Sharing::Node,
+        on_store_failure: None,
         shadow: false,
     };
     Limiter::new(&rules, None)

@@ -57,6 +57,8 @@ pub enum LimitOutcome {
     Refused,
     /// It would have refused, but is in shadow.
     Shadowed,
+    /// Its store was away and the policy lets pass, or was not asked because another limit refused.
+    Unknown,
 }
 
 impl LimitOutcome {
@@ -66,6 +68,7 @@ impl LimitOutcome {
             LimitOutcome::Spared => "spared",
             LimitOutcome::Refused => "refused",
             LimitOutcome::Shadowed => "shadowed",
+            LimitOutcome::Unknown => "unknown",
         }
     }
 }
@@ -218,6 +221,7 @@ impl Event {
         let passed = self.verdict.charges.refused().is_none();
         self.verdict.charges.iter().map(move |charge| {
             let outcome = match (charge.standing.admitted, charge.shadow) {
+                (true, _) if charge.unknown => LimitOutcome::Unknown,
                 (true, _) if passed => LimitOutcome::Admitted,
                 (true, _) => LimitOutcome::Spared,
                 (false, false) => LimitOutcome::Refused,

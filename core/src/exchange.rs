@@ -24,7 +24,7 @@ use crate::upstream::{Endpoint, Service};
 use crate::{Gateway, Now};
 
 pub(crate) use attempt::Course;
-pub use waiting::{Keys, Local, LocalEndpoint, Verify};
+pub use waiting::{Charge, Keys, Local, LocalEndpoint, Verify};
 
 /// What the adapter does next.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub enum Step {
     Verify(Verify),
     /// Fetch a key set.
     Keys(Keys),
+    /// Debit limits in the shared store.
+    Charge(Charge),
     /// Serve one of the gateway's own endpoints.
     Local(Box<Local>),
     /// Call an upstream.

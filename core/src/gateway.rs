@@ -3,6 +3,7 @@
 mod admission;
 mod arrival;
 mod background;
+mod charging;
 mod cors;
 mod operation;
 mod own;
@@ -17,6 +18,7 @@ use http::request;
 
 pub(crate) use admission::Admission;
 pub use background::{Probe, Work};
+pub(crate) use charging::Waiting;
 pub(crate) use plan::Plan;
 pub(crate) use quota::{Charges, Quotas, Refused};
 
@@ -24,6 +26,7 @@ use crate::Now;
 use crate::config::{Config, CorsOverride};
 use crate::event::{Event, Outbox, OutboxStats, Source};
 use crate::exchange::{RequestBody, Step};
+use crate::fleet::StoreCall;
 use crate::hook::Hook;
 use crate::identity::Identity;
 use crate::limit::{Flood, Secret};
@@ -113,7 +116,13 @@ impl Gateway {
         let known_flood = previous.and_then(|previous| previous.flood.as_ref());
         Ok(Arc::new(Gateway {
             identity: Identity::new(&config.auth, previous.map(|previous| &previous.identity)),
-            quotas: Quotas::new(&config, previous.map(|previous| &previous.quotas), secret, options.place),
+            quotas: Quotas::new(
+                &config,
+                previous.map(|previous| &previous.quotas),
+                secret,
+                options.place,
+                options.seed,
+            ),
             flood: config.security.flood.as_ref().map(|rules| Flood::new(rules, secret, known_flood)),
             crosses_origins: crosses_origins(&config),
             hooks: options.hooks,
@@ -137,6 +146,22 @@ impl Gateway {
     /// What is due that no request asks for. Call it again at `next_deadline_us`, or about once a second.
     pub fn background(self: &Arc<Self>, now: Now) -> Work {
         Work::due(self, now)
+    }
+
+    /// Whether a decision left calls to the shared store that no request waits for. It costs one look at memory.
+    pub fn has_store_calls(&self) -> bool {
+        self.quotas.has_store_calls()
+    }
+
+    /// Takes those calls.
+    pub fn store_calls(&self) -> Vec<StoreCall> {
+        self.quotas.store_calls()
+    }
+
+    /// Offers borrowed permits back to the shared store: the process is about to go. The calls are the last.
+    pub fn close_leases(&self, now: Now) -> Vec<StoreCall> {
+        self.quotas.give_back(now);
+        self.store_calls()
     }
 
     /// Moves the events of a lane to the end of `into`. Until a lane is drained it keeps its gateway alive.

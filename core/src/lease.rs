@@ -8,8 +8,11 @@
 //! request's own cost is held, and that for a time counted from before the question was sent.
 
 mod demand;
+mod denial;
 mod terms;
 
+pub use denial::DENIAL_MAX_US;
+pub(crate) use denial::Denial;
 pub use terms::{Bound, DRIFT_PPM, GRANULARITY_US, Options, SHARE_PERMILLE, Terms, TermsError, bound};
 
 use crate::Now;
@@ -18,8 +21,6 @@ use demand::Demand;
 
 /// An acquire that was not answered in this time is superseded by the next.
 pub const ANSWER_MAX_US: u64 = 1_000_000;
-/// How long a denial is believed at most.
-pub const DENIAL_MAX_US: u64 = 1_000_000;
 /// Permits are refilled when what is held lasts no longer than this.
 pub const REFILL_AHEAD_US: u64 = 100_000;
 
@@ -36,6 +37,10 @@ pub struct Lease {
     demand: Demand,
     /// At the root, when last heard of.
     remaining: u64,
+    /// When the root is whole again, as far as is known.
+    reset_at_us: u64,
+    /// Permits that were held until they could not be spent any more.
+    wasted: u64,
     taken_us: u64,
     number: u32,
 }
@@ -55,14 +60,6 @@ struct Lot {
 struct Bulk {
     number: u32,
     sent_us: u64,
-}
-
-/// No cost from `cost` on is admitted before `until_us`.
-#[derive(Clone, Copy, Debug)]
-struct Denial {
-    cost: u64,
-    since_us: u64,
-    until_us: u64,
 }
 
 #[derive(Debug)]
@@ -109,6 +106,11 @@ pub enum Answered {
 }
 
 impl Acquire {
+    /// The same question, of which no request takes a part any more: another limit denied the one that asked.
+    pub fn unspent(self) -> Acquire {
+        Acquire { refill: true, ..self }
+    }
+
     pub fn operation(&self, terms: &Terms) -> Operation {
         let acquire = store::Acquire {
             cost: self.cost,
@@ -145,10 +147,11 @@ impl Lease {
         let current = self.bulk.is_some_and(|bulk| bulk.number == acquire.number && live(&bulk, now_us));
         self.release(&acquire);
         self.remaining = granted.remaining;
+        self.reset_at_us = now_us.saturating_add(granted.reset_us);
         if granted.permits == 0 {
             return self.deny(&acquire, granted, now_us);
         }
-        if self.denial.is_some_and(|denial| denial.since_us <= acquire.sent_us) {
+        if self.denial.is_some_and(|denial| denial.is_from(acquire.sent_us)) {
             self.denial = None;
         }
         let own = if acquire.refill { 0 } else { acquire.cost };
@@ -208,6 +211,28 @@ impl Lease {
         self.lots.iter().filter(|lot| lot.valid(now.mono_us)).map(|lot| lot.left).sum()
     }
 
+    /// Permits that this node could take now as far as it knows, and when the root is whole again. What other nodes take
+    /// meanwhile is not known.
+    pub fn standing(&self, terms: &Terms, now: Now) -> (u64, u64) {
+        let reset_us = self.reset_at_us.saturating_sub(now.mono_us);
+        let at_root = if reset_us == 0 { terms.rule.most() } else { self.remaining };
+        (self.held(now).saturating_add(at_root).min(terms.rule.most()), reset_us)
+    }
+
+    /// Forgetting it loses neither permits nor what is known of its demand.
+    pub fn is_idle(&self, terms: &Terms, now: Now) -> bool {
+        let now_us = now.mono_us;
+        let quiet = now_us.saturating_sub(self.taken_us) >= demand::remembered_us(terms.target_us);
+        let asking = self.bulk.is_some_and(|bulk| live(&bulk, now_us));
+        quiet && !asking && self.held(now) == 0
+    }
+
+    /// Takes the count of permits that ran out of time unspent since this was last called.
+    pub fn take_wasted(&mut self, now: Now) -> u64 {
+        self.drop_expired(now.mono_us);
+        std::mem::take(&mut self.wasted)
+    }
+
     fn give_back(&mut self, slot: usize, terms: &Terms, now: Now) -> Option<Operation> {
         let lot = std::mem::take(&mut self.lots[slot]);
         let returnable = terms.window_root && lot.left > 0 && lot.valid(now.mono_us);
@@ -251,11 +276,8 @@ impl Lease {
     }
 
     fn deny(&mut self, acquire: &Acquire, granted: &Granted, now_us: u64) -> Answered {
-        let until_us = (acquire.sent_us + granted.retry_after_us).min(now_us + DENIAL_MAX_US);
-        let known = self.denial.filter(|denial| denial.until_us > now_us && denial.cost <= acquire.cost);
-        if until_us > now_us && known.is_none_or(|denial| denial.until_us < until_us) {
-            self.denial = Some(Denial { cost: acquire.cost, since_us: acquire.sent_us, until_us });
-        }
+        let denial = Denial::new(acquire.cost, acquire.sent_us, granted.retry_after_us, now_us);
+        denial.note(&mut self.denial, now_us);
         if acquire.refill {
             return Answered::Refilled;
         }
@@ -264,9 +286,7 @@ impl Lease {
     }
 
     fn denied(&self, cost: u64, now_us: u64) -> Option<u64> {
-        let holds =
-            |denial: &Denial| denial.since_us <= now_us && now_us < denial.until_us && denial.cost <= cost;
-        self.denial.filter(holds).map(|denial| denial.until_us - now_us)
+        self.denial.as_ref()?.retry_after_us(cost, now_us)
     }
 
     fn release(&mut self, acquire: &Acquire) {
@@ -275,6 +295,7 @@ impl Lease {
 
     fn drop_expired(&mut self, now_us: u64) {
         for lot in self.lots.iter_mut().filter(|lot| !lot.valid(now_us)) {
+            self.wasted = self.wasted.saturating_add(lot.left);
             *lot = Lot::default();
         }
     }

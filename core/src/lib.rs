@@ -7,6 +7,7 @@
 pub mod config;
 mod event;
 mod exchange;
+mod fleet;
 mod gateway;
 mod headers;
 mod hook;
@@ -25,9 +26,10 @@ pub mod url;
 
 pub use event::{End, Event, EventId, LimitOutcome, OutboxStats};
 pub use exchange::{
-    Exchange, Forward, Keys, Local, LocalEndpoint, Outcome, Progress, Reply, ReplyBody, RequestBody, Sent,
-    Step, Timeouts, Verify,
+    Charge, Exchange, Forward, Keys, Local, LocalEndpoint, Outcome, Progress, Reply, ReplyBody, RequestBody,
+    Sent, Step, Timeouts, Verify,
 };
+pub use fleet::{SharedLimitStats, StoreCall, StoreState};
 pub use gateway::{BuildError, Gateway, Options, Place, Probe, Work};
 pub use hook::{Hook, HookRefusal};
 pub use identity::{

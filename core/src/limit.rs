@@ -8,7 +8,7 @@
 mod account;
 mod fixed_window;
 mod flood;
-mod slots;
+pub(crate) mod slots;
 mod sub_buckets;
 mod subject;
 mod table;
@@ -143,14 +143,15 @@ impl Store {
     }
 }
 
-/// Debits all demands or none, and says whether the request may pass; `standings` is filled in the demands' order.
+/// Debits all demands or, if one of them or one of the `others` refuses, none; says whether these demands let the request
+/// pass, and fills `standings` in their order.
 ///
 /// A limit in `shadow` is debited where it has room and the request passes, and never refuses. A limiter that is named
 /// twice is charged once, for the first of its demands.
 ///
 /// # Panics
 /// With more than [`MAX_LIMITS_PER_REQUEST`] demands, or fewer standings than demands.
-pub fn admit(demands: &[Demand<'_>], standings: &mut [Standing], now: Now) -> bool {
+pub fn admit(demands: &[Demand<'_>], others: bool, standings: &mut [Standing], now: Now) -> bool {
     let mut order = [0; MAX_LIMITS_PER_REQUEST];
     let order = &mut order[..demands.len()];
     for (place, index) in order.iter_mut().zip(0..) {
@@ -159,7 +160,8 @@ pub fn admit(demands: &[Demand<'_>], standings: &mut [Standing], now: Now) -> bo
     // One lock a store is held until the last demand is decided. All requests take them in the order of the stores'
     // addresses, whatever the order of the limits in their generation of the configuration: no cycle can form.
     order.sort_unstable_by_key(|&index| (demands[index].limiter.address(), index));
-    charge(demands, order, standings, now, true)
+    charge(demands, order, standings, now, others);
+    demands.iter().zip(&*standings).all(|(demand, standing)| standing.admitted || demand.limiter.rules.shadow)
 }
 
 impl Limiter {

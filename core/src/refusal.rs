@@ -53,6 +53,8 @@ pub(crate) enum Refusal {
     Banned(Banned),
     /// Over a limit.
     QuotaExceeded(Refused),
+    /// A limit could not be told from its store, and refuses then.
+    QuotaUnknown(Refused),
     /// The host is none of `server.allowed_hosts`.
     ForeignHost,
     /// A preflight of an origin that `cors` does not allow.
@@ -114,7 +116,9 @@ impl Refusal {
             },
             Refusal::Hook(refusal) => refusal.status(),
             Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::Overloaded | Refusal::CircuitOpen { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Overloaded | Refusal::CircuitOpen { .. } | Refusal::QuotaUnknown(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::NotImplemented | Refusal::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Refusal::Upstream(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream(_) | Refusal::BadUpgrade => StatusCode::BAD_GATEWAY,
@@ -133,6 +137,7 @@ impl Refusal {
             Refusal::AddressDenied => "address_denied",
             Refusal::Banned(_) => "banned",
             Refusal::QuotaExceeded(_) => "quota_exceeded",
+            Refusal::QuotaUnknown(_) => "quota_unknown",
             Refusal::ForeignHost => "foreign_host",
             Refusal::ForeignOrigin => "foreign_origin",
             Refusal::Unidentified => "unidentified",
@@ -171,6 +176,9 @@ impl Refusal {
             Refusal::QuotaExceeded(_) => {
                 "The quota is used up; see the RateLimit header for when there is more."
             }
+            Refusal::QuotaUnknown(_) => {
+                "Whether the quota admits this request cannot be told now; try again."
+            }
             Refusal::ForeignHost => "This gateway does not serve that host.",
             Refusal::ForeignOrigin => "Pages of this origin may not call this resource.",
             Refusal::Unidentified => {
@@ -200,7 +208,7 @@ impl Refusal {
     /// RFC 9457 §3.1.1, with the types of the IETF's registry of HTTP problem types where one fits.
     fn problem_type(&self) -> &'static str {
         match self {
-            Refusal::Overloaded | Refusal::CircuitOpen { .. } => {
+            Refusal::Overloaded | Refusal::CircuitOpen { .. } | Refusal::QuotaUnknown(_) => {
                 "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
             }
             Refusal::QuotaExceeded(_) => "https://iana.org/assignments/http-problem-types#quota-exceeded",
@@ -245,6 +253,7 @@ impl Refusal {
             Refusal::Overloaded => retry_after(SOON_S, headers),
             Refusal::Banned(Banned { retry_after_us, .. })
             | Refusal::QuotaExceeded(Refused { retry_after_us, .. })
+            | Refusal::QuotaUnknown(Refused { retry_after_us, .. })
             | Refusal::Unauthorized(Unauthorized::KeysUnavailable { retry_after_us }) => {
                 retry_after(retry_after_us.div_ceil(1_000_000), headers)
             }
@@ -303,11 +312,22 @@ impl Refusal {
             detail: &self.detail(),
             instance: &format!("urn:uuid:{id}"),
             violated_policies: match self {
-                Refusal::QuotaExceeded(refused) => Some([quotas.name(refused.quota)]),
+                Refusal::QuotaExceeded(refused) | Refusal::QuotaUnknown(refused) => {
+                    Some([quotas.name(refused.quota)])
+                }
                 _ => None,
             },
         };
         Bytes::from(serde_json::to_vec(&problem).expect("strings and a number always serialise"))
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Refusal {
+        match refused.unknown {
+            true => Refusal::QuotaUnknown(refused),
+            false => Refusal::QuotaExceeded(refused),
+        }
     }
 }
 

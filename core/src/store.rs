@@ -16,7 +16,7 @@ mod rule;
 mod scripts;
 mod value;
 
-pub use answer::{AnswerError, Charged, Granted, Returned};
+pub use answer::{Answer, AnswerError, Charged, Granted, Returned};
 pub use failure::StoreFailure;
 pub use key::{Key, Part};
 pub use operation::{Acquire, Call, Command, Operation, OperationError, Return};

@@ -162,6 +162,7 @@ impl Call {
                 let _ = write!(self.step, "keys\n{}", keys.url());
                 State::Keys(keys)
             }
+            Step::Charge(charge) => return self.take(charge.resume([], now), now),
             // Nobody issues tokens here: see `unserved`.
             Step::Local(local) => return self.take(local.gone(), now),
             Step::Forward(forward) => self.forward(forward, now),

@@ -375,7 +375,9 @@ pub struct Limit {
     pub key: LimitKey,
     pub cost: u64,
     pub enforce_at: EnforceAt,
-    pub on_store_failure: OnStoreFailure,
+    pub sharing: Sharing,
+    /// `None`: whatever fits the place.
+    pub on_store_failure: Option<OnStoreFailure>,
     /// Decided and reported, never enforced.
     pub shadow: bool,
 }
@@ -386,6 +388,17 @@ pub enum Algorithm {
     FixedWindow,
     SlidingWindowLog,
     SlidingWindowCounter { strict: bool },
+}
+
+/// With whom a limit is counted together. What is shared can be counted by the store: its rule, or its terms, exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Each node by itself.
+    Node,
+    /// All nodes, who ask for each request.
+    Exact,
+    /// All nodes, who borrow.
+    Leased(crate::lease::Options),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod route;
 mod routing;
 mod security;
 mod server;
+mod sharing;
 mod store;
 mod url;
 

@@ -1,4 +1,5 @@
-//! Steps that wait for something other than a service: a signature, a key set, an endpoint that the adapter serves.
+//! Steps that wait for something other than a service: a signature, a key set, the shared store, an endpoint that the
+//! adapter serves.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,9 +8,10 @@ use bytes::Bytes;
 use http::{request, response};
 
 use super::{Exchange, ReplyBody, Step};
-use crate::gateway::Admission;
+use crate::gateway::{Admission, Charges, Waiting};
 use crate::identity::{Algorithm, Key, Keyless, KeysFailure, Unsigned};
 use crate::refusal::Refusal;
+use crate::store::{Call, StoreFailure, Value};
 use crate::{Failure, Now, Peer};
 
 /// A signature to check: over `message`, by `key` with `algorithm`.
@@ -26,6 +28,21 @@ pub struct Keys {
     admission: Box<Admission>,
     keyless: Box<Keyless>,
     peer: Peer,
+}
+
+/// Limits to debit in the shared store. Send all `calls` at once, each at most once, and answer within the store's timeout.
+#[derive(Debug)]
+pub struct Charge {
+    calls: Vec<Call>,
+    waiting: Box<Waiting>,
+    request: Charged,
+}
+
+/// Where a request goes once its limits are charged.
+#[derive(Debug)]
+enum Charged {
+    Service { admission: Box<Admission>, peer: Peer },
+    Own(Box<Local>),
 }
 
 /// A request to one of the gateway's own endpoints that take more than a decision.
@@ -91,7 +108,42 @@ impl Keys {
     }
 }
 
+impl Charge {
+    /// One for each limit that has to be asked for, at least one.
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// Takes one answer for each call, in their order; one that is missing counts as none.
+    pub fn resume(self, answers: impl IntoIterator<Item = Result<Value, StoreFailure>>, now: Now) -> Step {
+        match self.request {
+            Charged::Service { admission, peer } => {
+                let gateway = admission.exchange().gateway().clone();
+                let charges = gateway.quotas().answered(*self.waiting, answers, now);
+                admission.charged(&gateway, charges, &peer, now)
+            }
+            Charged::Own(local) => {
+                let charges = local.exchange.gateway().quotas().answered(*self.waiting, answers, now);
+                local.charged(charges)
+            }
+        }
+    }
+}
+
 impl Local {
+    pub(crate) fn new(head: request::Parts, exchange: Exchange, endpoint: LocalEndpoint) -> Box<Local> {
+        Box::new(Local { head, exchange, endpoint })
+    }
+
+    /// Hands the request to the adapter if its limits admit it.
+    pub(crate) fn charged(mut self: Box<Self>, charges: Charges) -> Step {
+        self.exchange.state().verdict.charges = charges;
+        match charges.refused() {
+            Some(refused) => self.exchange.refuse(&Refusal::from(refused)),
+            None => Step::Local(self),
+        }
+    }
+
     pub fn endpoint(&self) -> LocalEndpoint {
         self.endpoint
     }
@@ -136,7 +188,12 @@ impl Step {
         Step::Keys(Keys { admission: Box::new(admission), keyless, peer: peer.clone() })
     }
 
-    pub(crate) fn local(head: request::Parts, exchange: Exchange, endpoint: LocalEndpoint) -> Step {
-        Step::Local(Box::new(Local { head, exchange, endpoint }))
+    pub(crate) fn charge(admission: Admission, waiting: Box<Waiting>, peer: &Peer) -> Step {
+        let request = Charged::Service { admission: Box::new(admission), peer: peer.clone() };
+        Step::Charge(Charge { calls: waiting.calls(), waiting, request })
+    }
+
+    pub(crate) fn charge_own(local: Box<Local>, waiting: Box<Waiting>) -> Step {
+        Step::Charge(Charge { calls: waiting.calls(), waiting, request: Charged::Own(local) })
     }
 }

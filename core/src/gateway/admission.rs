@@ -3,8 +3,9 @@
 use http::header::{HeaderName, HeaderValue};
 use http::request;
 
+use super::charging::Charging;
 use super::quota::Asked;
-use super::{Gateway, Plan};
+use super::{Charges, Gateway, Plan};
 use crate::Now;
 use crate::config::{Access, HashKey, LoadBalancer};
 use crate::event::Drawn;
@@ -63,7 +64,18 @@ impl Admission {
 
     fn admit(mut self, gateway: &Gateway, caller: Option<Caller>, peer: &Peer, now: Now) -> Step {
         self.exchange.state().subject.caller = caller;
-        match self.decide(gateway, now) {
+        match self.charge(gateway, now) {
+            Ok(Charging::Decided(charges)) => self.charged(gateway, charges, peer, now),
+            Ok(Charging::Waiting(waiting)) => Step::charge(self, waiting, peer),
+            Err(refusal) => self.exchange.refuse(&refusal),
+        }
+    }
+
+    /// Goes on once it is known what the limits say.
+    pub(crate) fn charged(mut self, gateway: &Gateway, charges: Charges, peer: &Peer, now: Now) -> Step {
+        self.exchange.state().verdict.charges = charges;
+        let refused = charges.refused().map_or(Ok(()), |refused| Err(Refusal::from(refused)));
+        match refused.and_then(|()| self.plan(gateway, now)) {
             Ok(()) => self.prepare(gateway, peer),
             Err(refusal) => return self.exchange.refuse(&refusal),
         }
@@ -73,18 +85,21 @@ impl Admission {
         }
     }
 
-    /// The rules that need to know the caller, in their order: what is refused by one consumes nothing of the next.
-    fn decide(&mut self, gateway: &Gateway, now: Now) -> Result<(), Refusal> {
+    /// Debits the limits of a caller who may do what the request asks for: who may not consumes nothing of them.
+    fn charge(&mut self, gateway: &Gateway, now: Now) -> Result<Charging, Refusal> {
         let rule = gateway.router.rule(self.found.rule);
-        let service = &gateway.services[rule.service];
         let state = self.exchange.state();
         let caller = state.subject.caller.as_ref();
         authorise(state.access(), gateway.identity.is_configured(), caller)?;
         let variable = |name: &str| rule.variable(name, &self.found, self.target.path());
         let asked =
             Asked { caller, client: state.subject.client, headers: &self.head.headers, variable: &variable };
-        state.verdict.charges = gateway.quotas.charge(&asked, Some(rule.service), now);
-        state.verdict.charges.refused().map_or(Ok(()), |refused| Err(Refusal::QuotaExceeded(refused)))?;
+        Ok(gateway.quotas.charge(&asked, Some(rule.service), now))
+    }
+
+    fn plan(&mut self, gateway: &Gateway, now: Now) -> Result<(), Refusal> {
+        let rule = gateway.router.rule(self.found.rule);
+        let service = &gateway.services[rule.service];
         let route = rule.route.map(|route| &service.rules.routes[route]);
         let timeout = route.and_then(|route| route.timeout).unwrap_or(service.rules.timeouts.response);
         let key = self.hash_key(&service.rules.load_balancer);

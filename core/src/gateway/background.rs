@@ -8,11 +8,15 @@ use http::StatusCode;
 use super::Gateway;
 use crate::Now;
 use crate::config::HealthCheck;
+use crate::fleet::StoreCall;
 use crate::identity::{DueKeySets, KeySetFetch};
 use crate::upstream::{Endpoint, Service};
 
 /// Where there is nothing to do, the adapter looks again after this long: a reload may have changed that.
 const IDLE_US: u64 = 1_000_000;
+
+/// A part of the leases is looked through for permits to give back each time.
+const TEND_US: u64 = 250_000;
 
 /// What is due now.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct Work {
     pub probes: Vec<Probe>,
     /// Key sets to fetch before they are missed.
     pub key_sets: Vec<KeySetFetch>,
+    /// Calls to send to the shared store.
+    pub store: Vec<StoreCall>,
     /// When to ask again, on the clock of `Now::mono_us`.
     pub next_deadline_us: u64,
 }
@@ -35,8 +41,10 @@ pub struct Probe {
 impl Work {
     pub(super) fn due(gateway: &Arc<Gateway>, now: Now) -> Work {
         let DueKeySets { fetches, next_us } = gateway.identity.due_key_sets(now);
-        let next_deadline_us = next_us.min(now.mono_us + IDLE_US);
-        let mut work = Work { probes: Vec::new(), key_sets: fetches, next_deadline_us };
+        let look_us = if gateway.quotas.tend(now) { TEND_US } else { IDLE_US };
+        let next_deadline_us = next_us.min(now.mono_us + look_us);
+        let store = gateway.store_calls();
+        let mut work = Work { probes: Vec::new(), key_sets: fetches, store, next_deadline_us };
         for service in &gateway.services {
             let Some(rules) = &service.rules.health_check else {
                 continue;

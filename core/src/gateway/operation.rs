@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Gateway;
 use crate::Now;
 use crate::config::Limit;
+use crate::fleet::{SharedLimitStats, StoreState};
 use crate::identity::KeysFailure;
 use crate::limit::{Ban, FloodStats, LimiterStats};
 
@@ -24,9 +25,24 @@ impl Gateway {
         self.flood.as_ref().map(|flood| flood.stats())
     }
 
-    /// Every limit that is enforced here, with what it holds.
+    /// Every limit that is counted on this node alone, with what it holds.
     pub fn limits(&self) -> impl Iterator<Item = (&Limit, LimiterStats)> {
-        self.quotas.limiters().map(|limiter| (limiter.rules(), limiter.stats()))
+        self.quotas.here()
+    }
+
+    /// Every limit that is counted in the shared store, with what this node does about it.
+    pub fn shared_limits(&self, now: Now) -> impl Iterator<Item = (&Limit, SharedLimitStats)> {
+        self.quotas.shared(now)
+    }
+
+    /// Whether the shared store is asked; `None` where the policy names none.
+    pub fn store_state(&self, now: Now) -> Option<StoreState> {
+        self.quotas.store_state(now)
+    }
+
+    /// Refills, returns and refunds that were never sent to the shared store, because too many waited.
+    pub fn store_calls_dropped(&self) -> u64 {
+        self.quotas.store_calls_dropped()
     }
 
     /// Token issuers whose last key set could not be fetched, and why.

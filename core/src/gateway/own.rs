@@ -5,10 +5,10 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, request, response};
 
 use crate::Now;
-use crate::exchange::{Exchange, LocalEndpoint, ReplyBody, State, Step};
+use crate::exchange::{Exchange, Local, LocalEndpoint, ReplyBody, State, Step};
 use crate::identity::Caller;
-use crate::refusal::Refusal;
 
+use super::charging::Charging;
 use super::quota::Asked;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,11 +74,11 @@ impl Exchange {
         let state = self.state();
         let client = state.subject.client;
         let asked = Asked { caller: None, client, headers: &head.headers, variable: &|_| None };
-        let charges = state.gateway.quotas.charge(&asked, None, now);
-        state.verdict.charges = charges;
-        match charges.refused() {
-            Some(refused) => self.refuse(&Refusal::QuotaExceeded(refused)),
-            None => Step::local(head, self, endpoint),
+        let charging = state.gateway.quotas.charge(&asked, None, now);
+        let local = Local::new(head, self, endpoint);
+        match charging {
+            Charging::Decided(charges) => local.charged(charges),
+            Charging::Waiting(waiting) => Step::charge_own(local, waiting),
         }
     }
 }

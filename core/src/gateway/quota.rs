@@ -1,4 +1,4 @@
-//! Which limits a request falls under, and how they answer it.
+//! Which limits a request falls under, and what the client is told of them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Place;
 use crate::Now;
-use crate::config::{Config, EnforceAt, Limit, LimitKey};
+use crate::config::{Config, EnforceAt, Limit, LimitKey, OnStoreFailure, Sharing};
+use crate::fleet::{Fleet, SharedLimit, SharedLimitStats, StoreCall, StoreState};
 use crate::identity::Caller;
-use crate::limit::{self, Demand, Limiter, Secret, Standing, Subject, SubjectKey};
+use crate::limit::{Limiter, LimiterStats, Secret, Standing, Subject};
 
 /// draft-ietf-httpapi-ratelimit-headers-11.
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -21,7 +22,7 @@ const LEGACY: [HeaderName; 3] = [
 ];
 
 /// Limits that apply to one request: one on its subject, one on its service.
-const PER_REQUEST_MAX: usize = 2;
+pub(super) const PER_REQUEST_MAX: usize = 2;
 
 /// The limits of one configuration that are enforced at this place.
 #[derive(Debug)]
@@ -31,16 +32,25 @@ pub(crate) struct Quotas {
     tiers: Vec<(Box<str>, Quota)>,
     /// By index of the service.
     services: Vec<Option<Quota>>,
+    /// Where the policy names a store.
+    fleet: Option<Arc<Fleet>>,
     legacy_headers: bool,
 }
 
 #[derive(Debug)]
-struct Quota {
-    limiter: Arc<Limiter>,
+pub(super) struct Quota {
+    pub(super) counted: Counted,
     /// Its name as `RateLimit` quotes it.
     item: Box<str>,
     /// The same with its parameters, as in `RateLimit-Policy`.
     policy: Box<str>,
+}
+
+/// Where a limit is counted.
+#[derive(Debug)]
+pub(super) enum Counted {
+    Here(Limiter),
+    Shared(Arc<SharedLimit>),
 }
 
 /// Names a limit of one configuration.
@@ -55,12 +65,14 @@ pub(crate) enum QuotaId {
 
 /// How the limits of one request stand, in the order they are told in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Charges([Option<Charge>; PER_REQUEST_MAX]);
+pub(crate) struct Charges(pub(super) [Option<Charge>; PER_REQUEST_MAX]);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charge {
     pub(crate) quota: QuotaId,
     pub(crate) standing: Standing,
+    /// Nobody was asked, so that no more of `standing` holds than whether it admits.
+    pub(crate) unknown: bool,
     /// Decided and reported, never enforced.
     pub(crate) shadow: bool,
 }
@@ -70,6 +82,8 @@ pub(crate) struct Charge {
 pub(crate) struct Refused {
     pub(crate) quota: QuotaId,
     pub(crate) retry_after_us: u64,
+    /// Not because it is used up, but because nobody could say.
+    pub(crate) unknown: bool,
 }
 
 /// What a request may be counted by.
@@ -82,11 +96,19 @@ pub(super) struct Asked<'a> {
 }
 
 impl Quotas {
-    pub(super) fn new(config: &Config, known: Option<&Quotas>, secret: Secret, place: Place) -> Quotas {
+    pub(super) fn new(
+        config: &Config,
+        known: Option<&Quotas>,
+        secret: Secret,
+        place: Place,
+        seed: u64,
+    ) -> Quotas {
         let limits = &config.limits;
+        let known_fleet = known.and_then(|known| known.fleet.as_deref());
+        let fleet = limits.store.as_ref().map(|store| Arc::new(Fleet::new(store, known_fleet, seed)));
         let quota = |rules: &Limit, known: Option<&Quota>| {
             let enforced = limits.enabled && place.enforces(rules.enforce_at);
-            enforced.then(|| Quota::new(rules, known))
+            enforced.then(|| Quota::new(rules, fleet.as_ref(), place, known))
         };
         let tier = |(name, rules): &(String, Limit)| {
             let known = known.and_then(|known| known.tiers.iter().find(|(tier, _)| **tier == **name));
@@ -105,6 +127,7 @@ impl Quotas {
             tiers: limits.per_user.iter().filter_map(tier).collect(),
             services: config.services.iter().map(service).collect(),
             legacy_headers: limits.legacy_headers,
+            fleet,
         }
     }
 
@@ -112,40 +135,14 @@ impl Quotas {
         self.secret
     }
 
-    /// Debits what applies to the request, all or nothing.
-    pub(super) fn charge(&self, asked: &Asked<'_>, service: Option<usize>, now: Now) -> Charges {
-        let ids = [self.of_subject(asked.caller), service.and_then(|service| self.of_index(service))];
-        let mut ids = ids.into_iter().flatten();
-        let (Some(first), second) = (ids.next(), ids.next()) else { return Charges::default() };
-        let demand = |(_, quota): (QuotaId, &'_ Quota)| {
-            let rules = quota.limiter.rules();
-            (self.subject(&rules.key, asked), rules.cost)
-        };
-        let (subject, cost) = demand(first);
-        let mut demands = [Demand { limiter: &first.1.limiter, subject, cost }; PER_REQUEST_MAX];
-        if let Some(second) = second {
-            let (subject, cost) = demand(second);
-            demands[1] = Demand { limiter: &second.1.limiter, subject, cost };
-        }
-        let count = 1 + usize::from(second.is_some());
-        let mut standings = [Standing::default(); PER_REQUEST_MAX];
-        limit::admit(&demands[..count], &mut standings[..count], now);
-        let charge = |(quota, of): (QuotaId, &Quota), standing| Charge {
-            quota,
-            standing,
-            shadow: of.limiter.rules().shadow,
-        };
-        Charges([Some(charge(first, standings[0])), second.map(|second| charge(second, standings[1]))])
-    }
-
     pub(crate) fn name(&self, id: QuotaId) -> &str {
-        self.quota(id).map_or("", |quota| &quota.limiter.rules().name)
+        self.quota(id).map_or("", |quota| &quota.rules().name)
     }
 
     /// Tells the client how its limits stand.
     pub(crate) fn report(&self, charges: &Charges, headers: &mut HeaderMap) {
         use std::fmt::Write;
-        let told = charges.iter().filter(|charge| !charge.shadow);
+        let told = charges.iter().filter(|charge| !charge.shadow && !charge.unknown);
         let mut tightest: Option<(&Quota, Standing)> = None;
         for charge in told {
             let Some(quota) = self.quota(charge.quota) else { continue };
@@ -161,7 +158,7 @@ impl Quotas {
             }
         }
         if let (true, Some((quota, standing))) = (self.legacy_headers, tightest) {
-            let rules = quota.limiter.rules();
+            let rules = quota.rules();
             let values = [rules.requests, standing.remaining, standing.reset_us.div_ceil(1_000_000)];
             for (name, value) in LEGACY.into_iter().zip(values) {
                 headers.insert(name, HeaderValue::from(value));
@@ -169,11 +166,64 @@ impl Quotas {
         }
     }
 
-    /// Every limit with its name, for those who operate the gateway.
-    pub(crate) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+    /// Every limit that is counted on this node alone.
+    pub(crate) fn here(&self) -> impl Iterator<Item = (&Limit, LimiterStats)> {
+        self.all().filter_map(|quota| match &quota.counted {
+            Counted::Here(limiter) => Some((limiter.rules(), limiter.stats())),
+            Counted::Shared(_) => None,
+        })
+    }
+
+    /// Every limit that is counted in the store.
+    pub(crate) fn shared(&self, now: Now) -> impl Iterator<Item = (&Limit, SharedLimitStats)> {
+        self.shared_limits().map(move |limit| (limit.rules(), limit.stats(now)))
+    }
+
+    pub(crate) fn store_state(&self, now: Now) -> Option<StoreState> {
+        self.fleet.as_ref().map(|fleet| fleet.store_state(now))
+    }
+
+    pub(crate) fn has_store_calls(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| !fleet.backlog().is_empty())
+    }
+
+    pub(crate) fn store_calls(&self) -> Vec<StoreCall> {
+        self.fleet.as_ref().map(|fleet| fleet.backlog().take()).unwrap_or_default()
+    }
+
+    /// Calls that were never sent, because too many waited.
+    pub(crate) fn store_calls_dropped(&self) -> u64 {
+        self.fleet.as_ref().map_or(0, |fleet| fleet.backlog().dropped())
+    }
+
+    /// Looks for permits that are better given back; `false` where none are ever held.
+    pub(super) fn tend(&self, now: Now) -> bool {
+        self.shared_limits().map(|limit| limit.tend(now)).count() > 0
+    }
+
+    pub(super) fn give_back(&self, now: Now) {
+        self.shared_limits().for_each(|limit| limit.close(now));
+    }
+
+    fn shared_limits(&self) -> impl Iterator<Item = &Arc<SharedLimit>> {
+        self.all().filter_map(|quota| match &quota.counted {
+            Counted::Shared(limit) => Some(limit),
+            Counted::Here(_) => None,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Quota> {
         let tiers = self.tiers.iter().map(|(_, quota)| quota);
-        let all = self.default.iter().chain(tiers).chain(self.services.iter().flatten());
-        all.map(|quota| &*quota.limiter)
+        self.default.iter().chain(tiers).chain(self.services.iter().flatten())
+    }
+
+    /// The limits on the request: one on its subject and one on its service, as far as there are any.
+    pub(super) fn applying(
+        &self,
+        caller: Option<&Caller>,
+        service: Option<usize>,
+    ) -> [Option<(QuotaId, &Quota)>; PER_REQUEST_MAX] {
+        [self.of_subject(caller), service.and_then(|service| self.of_index(service))]
     }
 
     fn of_subject(&self, caller: Option<&Caller>) -> Option<(QuotaId, &Quota)> {
@@ -190,10 +240,10 @@ impl Quotas {
     }
 
     fn of_service(&self, name: &str) -> Option<&Quota> {
-        self.services.iter().flatten().find(|quota| quota.limiter.rules().name == name)
+        self.services.iter().flatten().find(|quota| quota.rules().name == name)
     }
 
-    fn quota(&self, id: QuotaId) -> Option<&Quota> {
+    pub(super) fn quota(&self, id: QuotaId) -> Option<&Quota> {
         match id {
             QuotaId::Default => self.default.as_ref(),
             QuotaId::Tier(index) => self.tiers.get(usize::from(index)).map(|(_, quota)| quota),
@@ -203,40 +253,70 @@ impl Quotas {
 
     /// Who is counted. A request that lacks what a limit counts by is counted by its subject, so that leaving a header
     /// out is no way around the limit.
-    fn subject(&self, key: &LimitKey, asked: &Asked<'_>) -> SubjectKey {
+    pub(super) fn with_subject<T>(
+        &self,
+        key: &LimitKey,
+        asked: &Asked<'_>,
+        then: impl FnOnce(Subject<'_>) -> T,
+    ) -> T {
         let caller = asked.caller;
         let user = || Some(Subject::User { issuer: caller?.issuer()?, name: caller?.user()? });
         let api_key = || caller.and_then(Caller::key_id).map(|id| Subject::ApiKey(id.as_bytes()));
         let subject = || api_key().or_else(user).unwrap_or(Subject::Address(asked.client));
+        let claim;
         let named = match key {
-            LimitKey::Service => return SubjectKey::SERVICE,
+            LimitKey::Service => Some(Subject::Service),
             LimitKey::Subject => None,
             LimitKey::User => user(),
             LimitKey::ApiKey => api_key(),
             LimitKey::ClientAddress => Some(Subject::Address(asked.client)),
             LimitKey::Header(name) => asked.headers.get(name).map(|value| Subject::Value(value.as_bytes())),
             LimitKey::Claim(name) => {
-                let claim = caller.and_then(|caller| caller.claim(name));
-                let key = claim.map(|value| self.secret.key(Subject::Value(value.as_bytes())));
-                return key.unwrap_or_else(|| self.secret.key(subject()));
+                claim = caller.and_then(|caller| caller.claim(name));
+                claim.as_ref().map(|value| Subject::Value(value.as_bytes()))
             }
             LimitKey::PathVariable(name) => {
                 (asked.variable)(name).map(|value| Subject::Value(value.as_bytes()))
             }
         };
-        self.secret.key(named.unwrap_or_else(subject))
+        then(named.unwrap_or_else(subject))
     }
 }
 
 impl Quota {
-    fn new(rules: &Limit, known: Option<&Quota>) -> Quota {
+    fn new(rules: &Limit, fleet: Option<&Arc<Fleet>>, place: Place, known: Option<&Quota>) -> Quota {
         // The name is printable ASCII; a quote or backslash in it is escaped (RFC 9651 section 4.1.6).
         let item = format!("\"{}\"", rules.name.replace('\\', "\\\\").replace('"', "\\\""));
         let window_s = rules.window.as_millis().div_ceil(1_000);
+        let known = known.map(|known| &known.counted);
+        let counted = match (&rules.sharing, fleet) {
+            (Sharing::Exact | Sharing::Leased(_), Some(fleet)) => {
+                let known = known.and_then(|known| match known {
+                    Counted::Shared(limit) => Some(&**limit),
+                    Counted::Here(_) => None,
+                });
+                let on_failure = place.on_store_failure(rules.on_store_failure);
+                Counted::Shared(Arc::new(SharedLimit::new(rules, on_failure, fleet, known)))
+            }
+            _ => {
+                let known = known.and_then(|known| match known {
+                    Counted::Here(limiter) => Some(limiter),
+                    Counted::Shared(_) => None,
+                });
+                Counted::Here(Limiter::new(rules, known))
+            }
+        };
         Quota {
-            limiter: Arc::new(Limiter::new(rules, known.map(|known| &*known.limiter))),
+            counted,
             policy: format!("{item};q={};w={window_s}", rules.requests).into(),
             item: item.into(),
+        }
+    }
+
+    pub(super) fn rules(&self) -> &Limit {
+        match &self.counted {
+            Counted::Here(limiter) => limiter.rules(),
+            Counted::Shared(limit) => limit.rules(),
         }
     }
 }
@@ -249,8 +329,11 @@ impl Charges {
     /// The limit that refused the request and takes longest to admit it.
     pub(crate) fn refused(&self) -> Option<Refused> {
         let refusing = self.iter().filter(|charge| !charge.shadow && !charge.standing.admitted);
-        let refused =
-            |charge: &Charge| Refused { quota: charge.quota, retry_after_us: charge.standing.retry_after_us };
+        let refused = |charge: &Charge| Refused {
+            quota: charge.quota,
+            retry_after_us: charge.standing.retry_after_us,
+            unknown: charge.unknown,
+        };
         refusing.map(refused).max_by_key(|refused| refused.retry_after_us)
     }
 
@@ -266,6 +349,14 @@ impl Place {
             EnforceAt::First | EnforceAt::Both => true,
             EnforceAt::Edge => self == Place::Edge,
             EnforceAt::Region => self == Place::Region,
+        }
+    }
+
+    /// How many isolates there are nobody knows, so that none has a share: there a limit that names nothing else lets pass.
+    pub(super) fn on_store_failure(self, configured: Option<OnStoreFailure>) -> OnStoreFailure {
+        match (self, configured) {
+            (Place::Edge, None | Some(OnStoreFailure::LocalShare)) => OnStoreFailure::Allow,
+            (_, configured) => configured.unwrap_or(OnStoreFailure::LocalShare),
         }
     }
 }

@@ -1,3 +1,5 @@
+mod fleet;
+
 use std::collections::HashMap;
 
 use http::{HeaderName, HeaderValue, Request, Version, request};
@@ -19,7 +21,8 @@ auth:
   api_keys: [{ id: batch, sha256: "87cbebfeebc05f7c54ac9336c4b4bbec831227a641951a4bde7edd56020f8590" }]
   login: { secret: "abcdef0123456789abcdef0123456789", users: [{ username: a, password_hash: "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAA" }] }
 rate_limit:
-  default: { requests: 5, window: 1m }
+  store: { redis: { url: "redis://127.0.0.1/" } }
+  default: { requests: 5, window: 1m, algorithm: distributed }
   per_service: { s: { requests: 100, window: 1m, algorithm: sliding_window_counter, key: "header:x-device" } }
 security:
   cors: { allowed_origins: ["https://app.example"] }
@@ -87,6 +90,7 @@ fn play(
                     if answers.key_set { Ok(&br#"{"keys":[]}"#[..]) } else { Err(KeysFailure::Unreachable) };
                 keys.resume(set, NOW)
             }
+            Step::Charge(charge) => charge.resume([], NOW),
             Step::Local(local) => local.resume(http::Response::new(()).into_parts().0, bytes::Bytes::new()),
             Step::Forward(forward) if !answers.connects => forward.unreachable(Failure::Connect, NOW),
             Step::Forward(forward) => {

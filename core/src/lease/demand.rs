@@ -3,6 +3,11 @@
 /// The slower of the two estimates looks this many target times back.
 const SLOW: u64 = 8;
 
+/// How long demand that has stopped is remembered.
+pub(super) fn remembered_us(target_us: u64) -> u64 {
+    2 * SLOW * target_us
+}
+
 /// Counts over two periods. Nothing is extrapolated: what was seen within τ is what is expected within τ, so a burst
 /// of a few requests asks for a few permits, and a steady rate reaches its size by doubling.
 #[derive(Clone, Copy, Debug, Default)]

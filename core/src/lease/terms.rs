@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Algorithm;
+use crate::config::{self, Algorithm};
 use crate::store::{Rule, RuleError};
 
 /// Thousandths of what remains at the root that one grant may take: small enough that many nodes share what is scarce.
@@ -54,6 +54,15 @@ pub enum TermsError {
 }
 
 impl Terms {
+    /// The terms of a configured limit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Terms::new`].
+    pub fn of(limit: &config::Limit, options: &Options) -> Result<Terms, TermsError> {
+        Terms::new(limit.algorithm, limit.requests, limit.window, limit.burst, options)
+    }
+
     /// A reserve shortens the target time where the burst is too small for it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ const SLOTS_MIN: usize = 16;
 /// Open addressing with linear probing. The keys are hashes already; at most three quarters of the slots are taken,
 /// and removing closes the gap, so that a probe stays short however many subjects came and went.
 #[derive(Debug)]
-pub(super) struct Slots<S> {
+pub(crate) struct Slots<S> {
     slots: Vec<Option<(SubjectKey, S)>>,
     taken: usize,
     /// Where the sweep goes on.
@@ -16,19 +16,23 @@ pub(super) struct Slots<S> {
 }
 
 impl<S> Slots<S> {
-    pub(super) fn new() -> Slots<S> {
+    pub(crate) fn new() -> Slots<S> {
         Slots { slots: Vec::new(), taken: 0, cursor: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.taken
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &S> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &S> {
         self.slots.iter().flatten().map(|(_, state)| state)
     }
 
-    pub(super) fn find(&mut self, key: SubjectKey) -> Option<&mut S> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
+        self.slots.iter_mut().flatten().map(|(_, state)| state)
+    }
+
+    pub(crate) fn find(&mut self, key: SubjectKey) -> Option<&mut S> {
         if self.slots.is_empty() {
             return None;
         }
@@ -37,7 +41,7 @@ impl<S> Slots<S> {
     }
 
     /// Takes a slot for a subject that has none.
-    pub(super) fn insert(&mut self, key: SubjectKey, state: S) -> &mut S {
+    pub(crate) fn insert(&mut self, key: SubjectKey, state: S) -> &mut S {
         if (self.taken + 1) * 4 > self.slots.len() * 3 {
             self.resize((self.slots.len() * 2).max(SLOTS_MIN));
         }
@@ -48,7 +52,7 @@ impl<S> Slots<S> {
 
     /// Looks at the next `steps` slots and frees those that `idle` says may be forgotten. Whoever calls this with each
     /// insertion has looked at all slots before the table can have doubled.
-    pub(super) fn sweep(&mut self, steps: usize, mut idle: impl FnMut(&mut S) -> bool) {
+    pub(crate) fn sweep(&mut self, steps: usize, mut idle: impl FnMut(&mut S) -> bool) {
         for _ in 0..steps.min(self.slots.len()) {
             let slot = self.cursor;
             if self.slots[slot].as_mut().is_some_and(|(_, state)| idle(state)) {

@@ -20,6 +20,8 @@ pub enum Subject<'a> {
     Address(IpAddr),
     /// The value of the header, claim or path variable that the limit names.
     Value(&'a [u8]),
+    /// Everybody, for a limit on a whole service.
+    Service,
 }
 
 /// The key of the hash, unguessable and constant within a process, so that clients can neither collide with somebody
@@ -37,28 +39,39 @@ impl Secret {
     }
 
     pub fn key(&self, subject: Subject<'_>) -> SubjectKey {
+        if let Subject::Service = subject {
+            return SubjectKey::SERVICE;
+        }
         let mut hasher = self.0;
-        match subject {
+        subject.write_to(|bytes| hasher.write(bytes));
+        SubjectKey(NonZeroU128::new(hasher.finish128().as_u128()).unwrap_or(NonZeroU128::MIN))
+    }
+}
+
+impl Subject<'_> {
+    /// What tells it from every other subject, the same on every platform.
+    pub(crate) fn write_to(self, mut write: impl FnMut(&[u8])) {
+        match self {
             Subject::User { issuer, name } => {
-                hasher.write_u8(0);
-                hasher.write_usize(issuer.len());
-                hasher.write(issuer.as_bytes());
-                hasher.write(name.as_bytes());
+                write(&[0]);
+                write(&(issuer.len() as u64).to_le_bytes());
+                write(issuer.as_bytes());
+                write(name.as_bytes());
             }
             Subject::ApiKey(key) => {
-                hasher.write_u8(1);
-                hasher.write(key);
+                write(&[1]);
+                write(key);
             }
             Subject::Address(address) => {
-                hasher.write_u8(2);
-                hasher.write(&network(address).octets());
+                write(&[2]);
+                write(&network(address).octets());
             }
             Subject::Value(value) => {
-                hasher.write_u8(3);
-                hasher.write(value);
+                write(&[3]);
+                write(value);
             }
+            Subject::Service => write(&[4]),
         }
-        SubjectKey(NonZeroU128::new(hasher.finish128().as_u128()).unwrap_or(NonZeroU128::MIN))
     }
 }
 
@@ -73,7 +86,7 @@ impl SubjectKey {
     pub const SERVICE: SubjectKey = SubjectKey(NonZeroU128::MIN);
 
     /// Shards and slots are chosen by different bits, or a shard's slots would fill unevenly.
-    pub(super) fn shard_bits(self) -> usize {
+    pub(crate) fn shard_bits(self) -> usize {
         (self.0.get() >> 64) as usize
     }
 

@@ -5,7 +5,7 @@ mod tables;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{EnforceAt, OnStoreFailure};
+use crate::config::{EnforceAt, Sharing};
 
 const ALGORITHMS: [Algorithm; 5] = [
     Algorithm::TokenBucket,
@@ -25,7 +25,8 @@ fn rules(algorithm: Algorithm, requests: u64, window_us: u64) -> Limit {
         key: LimitKey::Subject,
         cost: 1,
         enforce_at: EnforceAt::First,
-        on_store_failure: OnStoreFailure::Deny,
+        sharing: Sharing::Node,
+        on_store_failure: None,
         shadow: false,
     }
 }
@@ -44,7 +45,7 @@ fn subject(value: u128) -> SubjectKey {
 
 fn ask(limiter: &Limiter, who: u128, cost: u64, us: u64) -> Standing {
     let mut standings = [Standing::default()];
-    let passes = admit(&[Demand { limiter, subject: subject(who), cost }], &mut standings, at(us));
+    let passes = admit(&[Demand { limiter, subject: subject(who), cost }], true, &mut standings, at(us));
     assert_eq!(passes, standings[0].admitted || limiter.rules.shadow);
     standings[0]
 }
@@ -54,7 +55,7 @@ fn ask_all(limiters: &[&Limiter], cost: u64, us: u64) -> (bool, Vec<(bool, u64)>
     let demands: Vec<_> =
         limiters.iter().map(|limiter| Demand { limiter, subject: subject(1), cost }).collect();
     let mut standings = vec![Standing::default(); demands.len()];
-    let passes = admit(&demands, &mut standings, at(us));
+    let passes = admit(&demands, true, &mut standings, at(us));
     (passes, standings.iter().map(|standing| (standing.admitted, standing.remaining)).collect())
 }
 

@@ -1,6 +1,8 @@
 //! What the scripts' answers mean. Scripts answer with their state in whole numbers; what a client is told follows from
 //! it here, in 128 bits.
 
+use super::failure::StoreFailure;
+use super::operation::Operation;
 use super::rule::{Form, Rule, SUB_BUCKETS};
 use super::value::Value;
 
@@ -45,12 +47,51 @@ pub struct Returned {
     pub clock_stepped: bool,
 }
 
+/// What came of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Of a charge or a refund.
+    Charged(Charged),
+    Granted(Granted),
+    Returned(Returned),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     #[error("the store refused the script: {0}")]
     Refused(String),
     #[error("the store's answer is not one of the script's")]
     Shape,
+}
+
+impl From<AnswerError> for StoreFailure {
+    fn from(error: AnswerError) -> StoreFailure {
+        match error {
+            AnswerError::Refused(_) => StoreFailure::Refused,
+            AnswerError::Shape => StoreFailure::Garbled,
+        }
+    }
+}
+
+impl Answer {
+    /// # Errors
+    ///
+    /// The store's own error, or an answer that the operation's script cannot have given.
+    pub fn read(operation: &Operation, value: &Value) -> Result<Answer, AnswerError> {
+        match operation {
+            Operation::Charge { rule, cost } | Operation::Refund { rule, cost, .. } => {
+                Charged::read(rule, *cost, value).map(Answer::Charged)
+            }
+            Operation::Acquire { rule, acquire } => {
+                let granted = Granted::read(rule, acquire.cost, value)?;
+                // A grant of more than was asked would be spent.
+                let possible = acquire.cost..=acquire.wanted.max(acquire.cost);
+                let sound = granted.permits == 0 || possible.contains(&granted.permits);
+                sound.then_some(Answer::Granted(granted)).ok_or(AnswerError::Shape)
+            }
+            Operation::Return { .. } => Returned::read(value).map(Answer::Returned),
+        }
+    }
 }
 
 impl Charged {

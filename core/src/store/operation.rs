@@ -58,6 +58,7 @@ pub enum OperationError {
 pub struct Call {
     script: &'static Script,
     key: Key,
+    operation: Operation,
     arguments: Vec<Bytes>,
 }
 
@@ -68,7 +69,7 @@ impl Call {
     pub fn new(key: Key, operation: &Operation) -> Result<Call, OperationError> {
         operation.check()?;
         let (script, arguments) = operation.arguments();
-        Ok(Call { script: &SCRIPTS[script], key, arguments })
+        Ok(Call { script: &SCRIPTS[script], key, operation: *operation, arguments })
     }
 
     pub fn script(&self) -> &'static Script {
@@ -77,6 +78,10 @@ impl Call {
 
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    pub fn operation(&self) -> &Operation {
+        &self.operation
     }
 
     /// What the script sees as ARGV.

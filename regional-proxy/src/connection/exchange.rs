@@ -63,6 +63,7 @@ pub(super) async fn exchange(ticket: Ticket, request: Request<Incoming>) -> Resp
                 let fetched = channel.worker.shared.key_sets.fetch(keys.url()).await;
                 keys.resume(as_core_takes_it(&fetched), now())
             }
+            Step::Charge(charge) => charge.resume([], now()),
             Step::Local(local) => own::serve(&channel, *local, &body).await,
             Step::Forward(forward) => {
                 // What a previous attempt brought is given up before the next one.

@@ -1,9 +1,12 @@
 //! Plays a case against core, without sockets: the runner is the adapter.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use tollgate_core::store::model::Model;
+use tollgate_core::store::{Call, StoreFailure, Value};
 use tollgate_core::{
     End, Failure, Forward, Gateway, Keys, KeysFailure, Now, Options, Outcome, Peer, Place, Progress,
     ReplyBody, RequestBody, Scheme, Step,
@@ -27,12 +30,13 @@ pub fn play(case: &Case) -> Result<()> {
         hooks: Vec::new(),
     };
     let gateway = Gateway::new(loaded.config, None, options)?;
+    let mut store = Store::default();
     let mut at_ms = 0;
     for (index, exchange) in case.exchanges.iter().enumerate() {
         at_ms = exchange.at_ms.unwrap_or(at_ms);
         let now = Now { wall_us: START_WALL_US + at_ms * 1_000, mono_us: START_MONO_US + at_ms * 1_000 };
         for time in 0..exchange.times {
-            play_exchange(&gateway, exchange, now).with_context(|| {
+            play_exchange(&gateway, &mut store, exchange, now).with_context(|| {
                 format!("exchange {} ({}), time {}", index + 1, exchange.request, time + 1)
             })?;
         }
@@ -40,7 +44,17 @@ pub fn play(case: &Case) -> Result<()> {
     Ok(())
 }
 
-fn play_exchange(gateway: &std::sync::Arc<Gateway>, exchange: &Exchange, now: Now) -> Result<()> {
+/// The store of a fleet, in process.
+#[derive(Default)]
+struct Store(Model);
+
+impl Store {
+    fn run(&mut self, call: &Call, now: Now) -> Result<Value, StoreFailure> {
+        self.0.run(call.key(), call.operation(), now.wall_us).map_err(|_| StoreFailure::Garbled)
+    }
+}
+
+fn play_exchange(gateway: &Arc<Gateway>, store: &mut Store, exchange: &Exchange, now: Now) -> Result<()> {
     let mut differences = Differences::default();
     let names = Names::default();
     let peer = Peer::new(exchange.from, Scheme::Http, 0);
@@ -63,6 +77,10 @@ fn play_exchange(gateway: &std::sync::Arc<Gateway>, exchange: &Exchange, now: No
                 verify.resume(valid, now)
             }
             Step::Keys(keys) => play_key_set(keys, next()?, now, &mut differences)?,
+            Step::Charge(charge) => {
+                let answers: Vec<_> = charge.calls().iter().map(|call| store.run(call, now)).collect();
+                charge.resume(answers, now)
+            }
             Step::Local(_) => bail!("only the regional proxy has this endpoint"),
             Step::Forward(forward) => {
                 let attempt = next()?;
@@ -73,6 +91,10 @@ fn play_exchange(gateway: &std::sync::Arc<Gateway>, exchange: &Exchange, now: No
     };
     if let Some(attempt) = attempts.front() {
         differences.note(format!("upstream {} was not called", attempt.at));
+    }
+    for call in gateway.store_calls() {
+        let answer = store.run(call.call(), now);
+        call.done(answer, now);
     }
     let (head, body, rest) = reply.into_parts();
     let (body, broken) = match (body, upstream_answer) {

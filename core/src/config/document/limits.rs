@@ -57,9 +57,19 @@ pub struct Limit {
     /// Where it is counted. Default: `first`, where a request meets the first gateway.
     #[serde(default)]
     pub enforce_at: EnforceAt,
-    /// What happens while the shared store is away. Default: `local_share`.
-    #[serde(default)]
-    pub on_store_failure: OnStoreFailure,
+    /// Count in `rate_limit.store`, for all nodes together. Default: true where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
+    /// What `distributed` borrows from. Default: `token_bucket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
+    /// How `distributed` borrows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// What happens while the shared store is away and nothing borrowed is left. Default: `local_share`, or `allow` at
+    /// the edge, where nobody knows how many isolates would share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_store_failure: Option<OnStoreFailure>,
     /// Decide and report, but never refuse. Default: false.
     #[serde(default)]
     pub shadow: bool,
@@ -78,8 +88,34 @@ pub enum Algorithm {
     SlidingWindowLog,
     /// An estimate of that from two windows, or never more when `strict`.
     SlidingWindowCounter,
-    /// `token_bucket`, shared by all nodes through Redis.
+    /// Shared by all nodes: each borrows permits from a `token_bucket`, or what `root` names, in the store and spends
+    /// them by itself.
     Distributed,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// Can be exceeded by what is borrowed for `lease.target`, unless `lease.reserve` holds that back.
+    #[default]
+    TokenBucket,
+    /// Is never exceeded.
+    FixedWindow,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Lease {
+    /// How long what is borrowed should last at the rate seen, 10ms to 1h. Longer saves questions to the store and, under
+    /// a token bucket, exceeds the limit by more. Default: 1s.
+    pub target: Timespan,
+    /// What one node holds at most. Default: what comes within `target`; under a fixed window `requests`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u64>,
+    /// Hold what comes within `target` back from the burst, so that leasing exceeds nothing. Default: false.
+    pub reserve: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +137,12 @@ pub enum OnStoreFailure {
     LocalShare,
     Allow,
     Deny,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease { target: Timespan::from_secs(1), max: None, reserve: false }
+    }
 }
 
 fn one() -> u64 {

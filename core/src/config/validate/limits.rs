@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, MILLISECOND, header_name, optional, store, time_within, within};
+use super::{DAY, MILLISECOND, header_name, optional, sharing, store, time_within, within};
 use crate::config::document;
 use crate::config::report::{At, nearest};
 use crate::config::{Algorithm, EnforceAt, Limit, LimitKey, Limits, OnStoreFailure};
@@ -19,8 +19,8 @@ pub(super) fn limits(
     routing: &document::Routing,
     at: &At<'_>,
 ) -> Option<Limits> {
-    if limits.algorithm == document::Algorithm::Distributed {
-        warn_of_distributed(&at.field("algorithm"));
+    if limits.algorithm == document::Algorithm::Distributed && limits.store.is_none() {
+        sharing::warn_of_distributed(&at.field("algorithm"));
     }
     let default = optional(limits.default.as_ref(), |section| {
         limit("default", section, LimitKey::Subject, limits, &at.field("default"))
@@ -62,10 +62,6 @@ pub(super) fn limits(
     })
 }
 
-fn warn_of_distributed(at: &At<'_>) {
-    at.warn("`distributed` has no shared store yet: each node limits for itself, as `token_bucket`");
-}
-
 /// A name goes into `RateLimit-Policy`, which takes printable ASCII (RFC 9651 section 3.3.3).
 fn limit_name(name: &str, at: &At<'_>) {
     let printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
@@ -96,9 +92,6 @@ fn limit(
     all: &document::RateLimit,
     at: &At<'_>,
 ) -> Option<Limit> {
-    if limit.algorithm == Some(document::Algorithm::Distributed) {
-        warn_of_distributed(&at.field("algorithm"));
-    }
     let algorithm = algorithm(limit, all, at);
     let requests = within(&at.field("requests"), limit.requests, 1..=REQUESTS_MAX);
     if algorithm == Algorithm::SlidingWindowLog && limit.requests > LOG_REQUESTS_MAX {
@@ -111,9 +104,6 @@ fn limit(
     if limit.burst.is_some() && algorithm != Algorithm::TokenBucket {
         at.field("burst").warn("has no effect under window algorithms, which admit `requests` at once");
     }
-    if at.field("on_store_failure").is_set() {
-        at.field("on_store_failure").warn("has no effect yet: there is no shared store to fail");
-    }
     let cost = within(&at.field("cost"), limit.cost, 1..=REQUESTS_MAX);
     let most = if algorithm == Algorithm::TokenBucket { burst } else { requests };
     if let (Some(cost), Some(most)) = (cost, most)
@@ -123,8 +113,9 @@ fn limit(
             "a request costs {cost} and no more than {most} fit: none would ever be admitted"
         ));
     }
+    let sharing = sharing::sharing(limit, algorithm, all, at);
     let key = limit.key.as_deref().map_or(Some(key), |key| limit_key(key, &at.field("key")));
-    Some(Limit {
+    let limit = Limit {
         name: name.into(),
         algorithm,
         requests: requests?,
@@ -132,24 +123,30 @@ fn limit(
         burst: burst?,
         key: key?,
         cost: cost?,
+        sharing: sharing?,
         enforce_at: match limit.enforce_at {
             document::EnforceAt::First => EnforceAt::First,
             document::EnforceAt::Edge => EnforceAt::Edge,
             document::EnforceAt::Region => EnforceAt::Region,
             document::EnforceAt::Both => EnforceAt::Both,
         },
-        on_store_failure: match limit.on_store_failure {
+        on_store_failure: limit.on_store_failure.map(|choice| match choice {
             document::OnStoreFailure::LocalShare => OnStoreFailure::LocalShare,
             document::OnStoreFailure::Allow => OnStoreFailure::Allow,
             document::OnStoreFailure::Deny => OnStoreFailure::Deny,
-        },
+        }),
         shadow: limit.shadow,
-    })
+    };
+    sharing::countable(&limit, at).then_some(limit)
 }
 
 fn algorithm(limit: &document::Limit, all: &document::RateLimit, at: &At<'_>) -> Algorithm {
     let algorithm = match limit.algorithm.unwrap_or(all.algorithm) {
-        document::Algorithm::TokenBucket | document::Algorithm::Distributed => Algorithm::TokenBucket,
+        document::Algorithm::Distributed => match limit.root.unwrap_or_default() {
+            document::Root::TokenBucket => Algorithm::TokenBucket,
+            document::Root::FixedWindow => Algorithm::FixedWindow,
+        },
+        document::Algorithm::TokenBucket => Algorithm::TokenBucket,
         document::Algorithm::FixedWindow => Algorithm::FixedWindow,
         document::Algorithm::SlidingWindowLog => Algorithm::SlidingWindowLog,
         document::Algorithm::SlidingWindowCounter => {

@@ -417,7 +417,17 @@ fn what_does_less_than_it_seems_to_is_a_warning() {
     );
     check_warnings(
         "rate_limit: { default: { requests: 1, window: 1s, on_store_failure: deny } }",
-        &["1:69: rate_limit.default.on_store_failure: has no effect yet: there is no shared store to fail"],
+        &["1:69: rate_limit.default.on_store_failure: has no effect: `rate_limit.store` names no store"],
+    );
+    check_warnings(
+        &with_store("default: { requests: 1, window: 1s, shared: false, on_store_failure: deny }"),
+        &["1:125: rate_limit.default.on_store_failure: has no effect: the limit is not shared"],
+    );
+    check_warnings(
+        &with_store(
+            "default: { requests: 1, window: 1s, algorithm: distributed, root: fixed_window, lease: { reserve: true } }",
+        ),
+        &["1:154: rate_limit.default.lease.reserve: has no effect: leasing never exceeds a fixed window"],
     );
     check_warnings(
         "security: { https_redirect: true }",
@@ -434,5 +444,53 @@ fn what_does_less_than_it_seems_to_is_a_warning() {
     check_warnings(
         &with_service("tls: { ca_file: a }"),
         &["5:7: routing.services.s.tls: has no effect: none of the service's `urls` is https"],
+    );
+}
+
+fn with_store(limit: &str) -> String {
+    format!("rate_limit: {{ store: {{ redis: {{ url: \"redis://h/\" }} }}, {limit} }}")
+}
+
+#[test]
+fn a_limit_that_cannot_be_shared_is_an_error() {
+    check(
+        "rate_limit: { default: { requests: 1, window: 1s, shared: true } }",
+        &["f:1:59: rate_limit.default.shared: there is nothing to share in; name a `rate_limit.store`"],
+    );
+    check(
+        &with_store("default: { requests: 1, window: 1s, root: fixed_window, lease: {} }"),
+        &[
+            "f:1:98: rate_limit.default.root: only `distributed` borrows; remove it, or set `algorithm: distributed`",
+            "f:1:112: rate_limit.default.lease: only `distributed` borrows; remove it, or set `algorithm: distributed`",
+        ],
+    );
+    check(
+        &with_store("default: { requests: 1, window: 1s, algorithm: distributed, shared: false }"),
+        &[
+            "f:1:124: rate_limit.default.shared: `distributed` is shared; remove it, or name another `algorithm`",
+        ],
+    );
+    check(
+        &with_store(
+            "default: { requests: 9, window: 1s, algorithm: distributed, lease: { target: 1ms, max: 0 } }",
+        ),
+        &[
+            "f:1:133: rate_limit.default.lease.target: `1ms` is out of range; write 10ms to 1h",
+            "f:1:143: rate_limit.default.lease.max: `0` is out of range; write 1 to 1000000000000",
+        ],
+    );
+    check(
+        &with_store(
+            "default: { requests: 9, window: 1s, burst: 1, algorithm: distributed, lease: { reserve: true } }",
+        ),
+        &[
+            "f:1:56: rate_limit.default: the store cannot count this limit: a burst of 1 leaves no room for a reserve beside a cost of 1",
+        ],
+    );
+    check(
+        &with_store("default: { requests: 999999999989, window: 31622400s }"),
+        &[
+            "f:1:56: rate_limit.default: the store cannot count this limit: so many requests in such a window cannot be counted in the shared store to one part in a thousand",
+        ],
     );
 }

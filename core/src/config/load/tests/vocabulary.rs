@@ -10,7 +10,7 @@ fn the_vocabulary_warns_of_what_is_not_served_and_of_what_is_an_example() {
         [
             "23:13: auth.jwt.secret: this is the secret of an example, which everybody knows; set one of your own",
             "27:30: auth.api_keys[0].sha256: this is the hash of a key that is guessed first; `openssl rand -hex 32` makes a key",
-            "30:14: rate_limit.algorithm: `distributed` has no shared store yet: each node limits for itself, as `token_bucket`",
+            "30:14: rate_limit.algorithm: `rate_limit.store` names no store: each node limits for itself, as `token_bucket`",
             "37:1: caching: is not served yet: every request reaches its service",
             "61:13: event_processing.provider: `kafka` is not served yet: events go to the log in `events` on this node",
         ]
@@ -150,7 +150,8 @@ fn limits() -> Limits {
         key,
         cost: 1,
         enforce_at: EnforceAt::First,
-        on_store_failure: OnStoreFailure::LocalShare,
+        sharing: Sharing::Node,
+        on_store_failure: None,
         shadow: false,
     };
     let named = |limit: Limit| (limit.name.clone(), limit);
