@@ -28,4 +28,4 @@ pub use load::{Loaded, NoSources, Sources};
 pub use load::{load, schema};
 pub use model::*;
 pub use report::{ConfigError, ConfigErrors, Position, Warning};
-pub use store::{RedisStore, RedisTopology, RestStore, Store, StoreWay};
+pub use store::{RedisStore, RedisTopology, RestStore, Share, Store, StoreWay};

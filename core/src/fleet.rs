@@ -10,6 +10,7 @@ mod backlog;
 mod health;
 mod known;
 mod limit;
+mod notices;
 
 use std::sync::Arc;
 
@@ -18,12 +19,14 @@ use sha2::{Digest, Sha256};
 pub use backlog::StoreCall;
 pub use limit::SharedLimitStats;
 pub(crate) use limit::{Answered, Ask, SharedLimit, Turn};
+pub(crate) use notices::{News, Notices, TOLD_WITHIN_US};
 
-use crate::Now;
 use crate::config;
 use crate::limit::Subject;
-use crate::store::{Key, Part, Rule};
-use backlog::Backlog;
+use crate::seed::mix;
+use crate::store::{Call, Heard, Key, Part, Question, Rule};
+use crate::{Gateway, Now};
+use backlog::{Backlog, Job};
 use health::Health;
 pub use health::StoreState;
 
@@ -36,6 +39,9 @@ pub(crate) struct Fleet {
     nodes: Option<u32>,
     health: Arc<Health>,
     backlog: Arc<Backlog>,
+    /// What is shared beside limits.
+    pub(crate) share: config::Share,
+    pub(crate) notices: Arc<Notices>,
 }
 
 impl Fleet {
@@ -48,11 +54,37 @@ impl Fleet {
             nodes: rules.nodes,
             health: known.map_or_else(|| Arc::new(Health::new(seed)), |known| known.health.clone()),
             backlog: known.map(|known| known.backlog.clone()).unwrap_or_default(),
+            share: rules.share,
+            notices: known.map_or_else(|| Arc::new(Notices::new(mix(seed))), |known| known.notices.clone()),
         }
     }
 
     pub(crate) fn backlog(&self) -> &Backlog {
         &self.backlog
+    }
+
+    /// Asks the other nodes if it is time to, on behalf of `gateway`.
+    pub(crate) fn ask_nodes(&self, gateway: &Arc<Gateway>, now: Now) -> Option<StoreCall> {
+        if !(self.share.bans || self.share.breakers) {
+            return None;
+        }
+        // A store that is left alone is not asked, and what was to be said waits.
+        let ticket = self.health.admit(now)?;
+        let exchange = self.notices.due(now)?;
+        let call = Call::exchange(Key::notices(Part::Plain(&self.namespace)), exchange);
+        Some(StoreCall { call, ticket, job: Job::Notices(gateway.clone()) })
+    }
+
+    /// What the other nodes said, each with how long it holds.
+    pub(crate) fn heard(&self, call: &Call, answer: Option<&Heard>) -> Vec<(News, u64)> {
+        match (answer, call.question()) {
+            (Some(heard), _) => self.notices.heard(heard),
+            (None, Question::Notices(exchange)) => {
+                self.notices.failed(exchange.clone());
+                Vec::new()
+            }
+            (None, Question::Limit(_)) => Vec::new(),
+        }
     }
 
     pub(crate) fn store_state(&self, now: Now) -> StoreState {

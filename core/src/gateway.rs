@@ -5,6 +5,7 @@ mod arrival;
 mod background;
 mod charging;
 mod cors;
+mod news;
 mod operation;
 mod own;
 mod plan;
@@ -17,6 +18,7 @@ use http::header::HeaderName;
 use http::request;
 
 pub(crate) use admission::Admission;
+pub(crate) use background::TEND_US;
 pub use background::{Probe, Work};
 pub(crate) use charging::Waiting;
 pub(crate) use plan::Plan;

@@ -11,6 +11,7 @@ pub mod rest;
 mod answer;
 mod failure;
 mod key;
+mod notices;
 mod operation;
 mod rule;
 mod scripts;
@@ -19,7 +20,8 @@ mod value;
 pub use answer::{Answer, AnswerError, Charged, Granted, Returned};
 pub use failure::StoreFailure;
 pub use key::{Key, Part};
-pub use operation::{Acquire, Call, Command, Operation, OperationError, Return};
+pub use notices::{Exchange, Heard, NOTICES_PER_CALL_MAX, NOTICES_TTL_MIN_MS, Notice};
+pub use operation::{Acquire, Call, Command, Operation, OperationError, Question, Return};
 pub use rule::{
     COUNTER_SCALE_MAX, HORIZON_MAX_US, LOG_REQUESTS_MAX, REQUESTS_MAX, Rule, RuleError, SUB_BUCKETS,
     TICKS_MAX, TTL_SLACK_MS,

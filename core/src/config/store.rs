@@ -18,6 +18,14 @@ pub struct Store {
     pub timeout: Duration,
     /// How many share the limits, where that is known: 1 to 100,000.
     pub nodes: Option<u32>,
+    pub share: Share,
+}
+
+/// What nodes tell each other through the store, beside what they count in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub bans: bool,
+    pub breakers: bool,
 }
 
 /// How the store is spoken to.

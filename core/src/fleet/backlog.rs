@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SharedLimit;
 use super::health::Ticket;
-use crate::Now;
 use crate::lease;
 use crate::limit::SubjectKey;
-use crate::store::{Call, StoreFailure, Value};
+use crate::store::{Answer, Call, StoreFailure, Value};
+use crate::{Gateway, Now};
 
 /// Calls that wait to be sent; beyond it a new one is dropped, which admits too little at worst.
 const CALLS_MAX: usize = 4_096;
@@ -19,15 +19,21 @@ const CALLS_MAX: usize = 4_096;
 pub struct StoreCall {
     pub(super) call: Call,
     pub(super) ticket: Ticket,
-    /// `None` for permits that are given back.
-    pub(super) refill: Option<Refill>,
+    pub(super) job: Job,
 }
 
+/// What the answer is for.
 #[derive(Debug)]
-pub(super) struct Refill {
-    pub(super) limit: Arc<SharedLimit>,
-    pub(super) subject: SubjectKey,
-    pub(super) acquire: lease::Acquire,
+pub(super) enum Job {
+    Refill {
+        limit: Arc<SharedLimit>,
+        subject: SubjectKey,
+        acquire: lease::Acquire,
+    },
+    /// Permits that are given back, of which nobody waits to hear.
+    GiveBack,
+    /// What other nodes said.
+    Notices(Arc<Gateway>),
 }
 
 #[derive(Debug, Default)]
@@ -44,13 +50,20 @@ impl StoreCall {
     }
 
     pub fn done(self, answer: Result<Value, StoreFailure>, now: Now) {
-        let StoreCall { call, ticket, refill } = self;
-        match (refill, answer) {
-            (Some(Refill { limit, subject, acquire }), answer) => {
-                limit.refilled(&call, subject, acquire, ticket, answer, now);
+        let StoreCall { call, ticket, job } = self;
+        let read = |value| Answer::read(call.question(), &value).map_err(StoreFailure::from);
+        let answer = answer.and_then(read);
+        match &answer {
+            Ok(_) => ticket.answered(),
+            Err(_) => ticket.failed(now),
+        }
+        match (job, answer) {
+            (Job::Refill { limit, subject, acquire }, answer) => {
+                limit.refilled(subject, acquire, answer, now);
             }
-            (None, Ok(Value::Error(_)) | Err(_)) => ticket.failed(now),
-            (None, Ok(_)) => ticket.answered(),
+            (Job::Notices(gateway), Ok(Answer::Heard(heard))) => gateway.heard(&call, Some(&heard), now),
+            (Job::Notices(gateway), _) => gateway.heard(&call, None, now),
+            (Job::GiveBack, _) => {}
         }
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Fleet;
-use super::backlog::{Refill, StoreCall};
+use super::backlog::{Job, StoreCall};
 use super::health::Ticket;
 use super::known::{Borrower, Known};
 use crate::Now;
 use crate::config::{Limit, OnStoreFailure, Sharing};
 use crate::lease::{self, Decision, Denial, Lease, Taken, Terms};
 use crate::limit::{Limiter, Standing, Subject, SubjectKey};
-use crate::store::{self, Call, Key, Operation, Rule, StoreFailure, Value};
+use crate::store::{self, Call, Key, Operation, Question, Rule, StoreFailure, Value};
 
 #[derive(Debug)]
 pub(crate) struct SharedLimit {
@@ -103,7 +103,7 @@ impl Answered {
         match self.answer {
             store::Answer::Charged(charged) => charged.admitted,
             store::Answer::Granted(granted) => granted.permits > 0,
-            store::Answer::Returned(_) => false,
+            store::Answer::Returned(_) | store::Answer::Heard(_) => false,
         }
     }
 }
@@ -197,8 +197,8 @@ impl SharedLimit {
         let Some(taken) = taken else {
             return Turn::Ask(self.ask(key, &operation, Some(acquire), ticket, now));
         };
-        let refill = Some(Refill { limit: self.clone(), subject: id, acquire });
-        let call = StoreCall { call: call(key, &operation), ticket, refill };
+        let job = Job::Refill { limit: self.clone(), subject: id, acquire };
+        let call = StoreCall { call: call(key, &operation), ticket, job };
         if self.fleet.backlog.push(call) {
             count(&self.counts.refills, 1);
         }
@@ -233,9 +233,15 @@ impl SharedLimit {
         now: Now,
     ) -> Result<Answered, StoreFailure> {
         let Ask { call, acquire, sent_us, ticket } = ask;
-        match self.heard(&call, ticket, answer, now) {
-            Ok(answer) => Ok(Answered { call, acquire, sent_us, answer }),
+        let read = |value| store::Answer::read(call.question(), &value).map_err(StoreFailure::from);
+        match answer.and_then(read) {
+            Ok(answer) => {
+                ticket.answered();
+                Ok(Answered { call, acquire, sent_us, answer })
+            }
             Err(failure) => {
+                ticket.failed(now);
+                count(&self.counts.failures, 1);
                 self.forget(id, acquire);
                 Err(failure)
             }
@@ -324,40 +330,19 @@ impl SharedLimit {
 
     pub(super) fn refilled(
         &self,
-        call: &Call,
         id: SubjectKey,
         acquire: lease::Acquire,
-        ticket: Ticket,
-        answer: Result<Value, StoreFailure>,
+        answer: Result<store::Answer, StoreFailure>,
         now: Now,
     ) {
-        match (self.heard(call, ticket, answer, now), self.known.shard(id).borrower(id)) {
+        count(&self.counts.failures, u64::from(answer.is_err()));
+        match (answer, self.known.shard(id).borrower(id)) {
             (Ok(store::Answer::Granted(granted)), Some(borrower)) => {
                 borrower.lease.answer(acquire, &granted, now);
             }
             (_, Some(borrower)) => borrower.lease.failed(acquire),
             (_, None) => {}
         }
-    }
-
-    /// What the answer means, and what it says about the store.
-    fn heard(
-        &self,
-        call: &Call,
-        ticket: Ticket,
-        answer: Result<Value, StoreFailure>,
-        now: Now,
-    ) -> Result<store::Answer, StoreFailure> {
-        let read = |value| store::Answer::read(call.operation(), &value).map_err(StoreFailure::from);
-        let read = answer.and_then(read);
-        match &read {
-            Ok(_) => ticket.answered(),
-            Err(_) => {
-                ticket.failed(now);
-                count(&self.counts.failures, 1);
-            }
-        }
-        read
     }
 
     fn forget(&self, id: SubjectKey, acquire: Option<lease::Acquire>) {
@@ -369,12 +354,12 @@ impl SharedLimit {
 
     /// Sent at most once: a store that does not answer may have run it.
     fn refund(&self, charge: &Call, generation: u64, now: Now) {
-        if let &Operation::Charge { rule, cost } = charge.operation()
+        if let &Question::Limit(Operation::Charge { rule, cost }) = charge.question()
             && let Some(ticket) = self.fleet.health.admit(now)
         {
             let call = call(charge.key(), &Operation::Refund { rule, cost, generation });
             // Without room it stays charged, which admits too little.
-            self.fleet.backlog.push(StoreCall { call, ticket, refill: None });
+            self.fleet.backlog.push(StoreCall { call, ticket, job: Job::GiveBack });
         }
     }
 
@@ -382,7 +367,7 @@ impl SharedLimit {
         for (key, operation) in offered {
             let Some(ticket) = self.fleet.health.admit(now) else { return };
             let permits = if let Operation::Return { back, .. } = operation { back.permits } else { 0 };
-            let call = StoreCall { call: call(&key, &operation), ticket, refill: None };
+            let call = StoreCall { call: call(&key, &operation), ticket, job: Job::GiveBack };
             if self.fleet.backlog.push(call) {
                 count(&self.counts.returned, permits);
             }

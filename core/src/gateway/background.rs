@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Gateway;
+use super::{Gateway, news};
 use crate::Now;
 use crate::config::HealthCheck;
 use crate::fleet::StoreCall;
@@ -16,7 +16,7 @@ use crate::upstream::{Endpoint, Service};
 const IDLE_US: u64 = 1_000_000;
 
 /// A part of the leases is looked through for permits to give back each time.
-const TEND_US: u64 = 250_000;
+pub(crate) const TEND_US: u64 = 250_000;
 
 /// What is due now.
 #[derive(Debug)]
@@ -41,9 +41,11 @@ pub struct Probe {
 impl Work {
     pub(super) fn due(gateway: &Arc<Gateway>, now: Now) -> Work {
         let DueKeySets { fetches, next_us } = gateway.identity.due_key_sets(now);
-        let look_us = if gateway.quotas.tend(now) { TEND_US } else { IDLE_US };
+        let look_us = if gateway.quotas.fleet().is_some() { TEND_US } else { IDLE_US };
         let next_deadline_us = next_us.min(now.mono_us + look_us);
-        let store = gateway.store_calls();
+        gateway.quotas.tend(now);
+        let mut store = gateway.store_calls();
+        store.extend(news::due(gateway, now));
         let mut work = Work { probes: Vec::new(), key_sets: fetches, store, next_deadline_us };
         for service in &gateway.services {
             let Some(rules) = &service.rules.health_check else {

@@ -1,11 +1,12 @@
 //! What those who operate the gateway see and do.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Gateway;
 use crate::Now;
 use crate::config::Limit;
-use crate::fleet::{SharedLimitStats, StoreState};
+use crate::fleet::{SharedLimitStats, StoreState, TOLD_WITHIN_US};
 use crate::identity::KeysFailure;
 use crate::limit::{Ban, FloodStats, LimiterStats};
 
@@ -17,7 +18,23 @@ impl Gateway {
 
     /// Lets a banned address in again; false where it was not banned.
     pub fn lift_ban(&self, address: IpAddr, now: Now) -> bool {
-        self.flood.as_ref().is_some_and(|flood| flood.lift(address, now))
+        let lifted = self.flood.as_ref().is_some_and(|flood| flood.lift(address, now));
+        if lifted {
+            self.say_lifted(address, now);
+        }
+        lifted
+    }
+
+    /// Within what time all nodes refuse an address that one of them banned, if the store answers in time; `None` where
+    /// bans are not shared.
+    pub fn bans_shared_within(&self) -> Option<Duration> {
+        let store = self.config.limits.store.as_ref().filter(|store| store.share.bans)?;
+        Some(Duration::from_micros(TOLD_WITHIN_US) + 2 * store.timeout)
+    }
+
+    /// Bans and opened breakers that the other nodes were not told of, because too many waited.
+    pub fn notices_unsaid(&self) -> u64 {
+        self.quotas.fleet().map_or(0, |fleet| fleet.notices.unsaid())
     }
 
     /// `None` where `security.rate_limit` is off.

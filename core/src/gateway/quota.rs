@@ -196,9 +196,13 @@ impl Quotas {
         self.fleet.as_ref().map_or(0, |fleet| fleet.backlog().dropped())
     }
 
-    /// Looks for permits that are better given back; `false` where none are ever held.
-    pub(super) fn tend(&self, now: Now) -> bool {
-        self.shared_limits().map(|limit| limit.tend(now)).count() > 0
+    pub(crate) fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_deref()
+    }
+
+    /// Looks for permits that are better given back.
+    pub(super) fn tend(&self, now: Now) {
+        self.shared_limits().for_each(|limit| limit.tend(now));
     }
 
     pub(super) fn give_back(&self, now: Now) {

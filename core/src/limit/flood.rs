@@ -20,6 +20,8 @@ const SHARDS: usize = 64;
 /// Slots looked at for each arrival of an address that is not counted yet.
 const SWEEP_SLOTS: usize = 8;
 const IPV6_PREFIX_LEN: u8 = 64;
+/// Bans that are kept until somebody asks for the fresh ones; older ones are told first.
+const FRESH_MAX: usize = 1_024;
 
 #[derive(Debug)]
 pub struct Flood {
@@ -31,6 +33,14 @@ pub struct Flood {
     generation: u32,
     addresses_max: usize,
     shards: Arc<[Padded]>,
+    fresh: Arc<Mutex<Vec<Fresh>>>,
+}
+
+/// A ban that was imposed here and that other nodes do not know of yet.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    network: Ipv6Addr,
+    until_us: u64,
 }
 
 /// The address is banned for this many microseconds more.
@@ -107,6 +117,7 @@ impl Flood {
             generation,
             addresses_max: ADDRESSES_MAX,
             shards: shards.unwrap_or_else(|| (0..SHARDS).map(|_| Padded::new()).collect()),
+            fresh: known.map(|known| known.fresh.clone()).unwrap_or_default(),
         }
     }
 
@@ -133,8 +144,50 @@ impl Flood {
             shard.clock_resets += 1;
         }
         let arrival = self.count(record, now.mono_us);
-        shard.bans_imposed += u64::from(arrival.is_err_and(|banned| banned.newly));
+        if let Err(Banned { retry_after_us, newly: true }) = arrival {
+            let mut fresh = self.fresh();
+            if fresh.len() < FRESH_MAX {
+                fresh.push(Fresh { network: record.network, until_us: now.mono_us + retry_after_us });
+            }
+            shard.bans_imposed += 1;
+        }
         arrival
+    }
+
+    /// Takes the bans that were imposed here since the last time, each with how long it lasts.
+    pub(crate) fn take_fresh(&self, now: Now) -> Vec<(IpAddr, u64)> {
+        let fresh = std::mem::take(&mut *self.fresh());
+        let left = |fresh: Fresh| {
+            let address = IpAddr::V6(fresh.network).to_canonical();
+            Some((address, fresh.until_us.checked_sub(now.mono_us)?))
+        };
+        fresh.into_iter().filter_map(left).collect()
+    }
+
+    /// Bans an address as another node did.
+    pub(crate) fn impose(&self, address: IpAddr, life_us: u64, now: Now) {
+        let key = self.secret.key(Subject::Address(address));
+        let mut shard = self.shard(key);
+        let shard = &mut *shard;
+        if shard.addresses.find(key).is_none() {
+            shard.addresses.sweep(SWEEP_SLOTS, |record| self.is_idle(record, now.mono_us));
+            if shard.addresses.len() >= self.addresses_max.div_ceil(SHARDS) {
+                shard.uncounted += 1;
+                return;
+            }
+            shard.addresses.insert(key, self.record(network(address), now.mono_us));
+        }
+        // Nobody's word holds for longer than this node's own would.
+        let until_us = now.mono_us.saturating_add(life_us.min(self.block_us));
+        let Some(record) = shard.addresses.find(key) else { return };
+        if record.ban.is_none_or(|term| term.until_us < until_us) {
+            let ban = Some(Term { since_us: now.mono_us, until_us });
+            *record = Record { ban, ..self.record(record.network, now.mono_us) };
+        }
+    }
+
+    pub(crate) fn block_us(&self) -> u64 {
+        self.block_us
     }
 
     /// The bans that last at `now`.
@@ -228,6 +281,10 @@ impl Flood {
             generation: self.generation,
             ban: None,
         }
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Vec<Fresh>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shard(&self, key: SubjectKey) -> MutexGuard<'_, Shard> {

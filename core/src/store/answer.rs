@@ -2,7 +2,8 @@
 //! it here, in 128 bits.
 
 use super::failure::StoreFailure;
-use super::operation::Operation;
+use super::notices::Heard;
+use super::operation::{Operation, Question};
 use super::rule::{Form, Rule, SUB_BUCKETS};
 use super::value::Value;
 
@@ -47,13 +48,14 @@ pub struct Returned {
     pub clock_stepped: bool,
 }
 
-/// What came of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Of a charge or a refund.
     Charged(Charged),
     Granted(Granted),
     Returned(Returned),
+    Heard(Heard),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +78,12 @@ impl From<AnswerError> for StoreFailure {
 impl Answer {
     /// # Errors
     ///
-    /// The store's own error, or an answer that the operation's script cannot have given.
-    pub fn read(operation: &Operation, value: &Value) -> Result<Answer, AnswerError> {
+    /// The store's own error, or an answer that the call's script cannot have given.
+    pub fn read(question: &Question, value: &Value) -> Result<Answer, AnswerError> {
+        let operation = match question {
+            Question::Limit(operation) => operation,
+            Question::Notices(_) => return Heard::read(value).map(Answer::Heard),
+        };
         match operation {
             Operation::Charge { rule, cost } | Operation::Refund { rule, cost, .. } => {
                 Charged::read(rule, *cost, value).map(Answer::Charged)

@@ -32,6 +32,11 @@ impl Key {
         Key(format!("tg:{{{tenant}:{subject}}}:{}:{form}", Part::Plain(limit)).into())
     }
 
+    /// Where the nodes of a fleet leave notices to each other.
+    pub fn notices(tenant: Part<'_>) -> Key {
+        Key(format!("tg:{{{tenant}:notices}}:notices").into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -3,10 +3,12 @@
 //! Simulations use it as their Redis, and a differential test holds it and the scripts to the same answers: what a
 //! script's text does not say is said here.
 
+mod notices;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::key::Key;
-use super::operation::{Acquire, Operation, OperationError, Return};
+use super::operation::{Acquire, Call, Operation, OperationError, Question, Return};
 use super::rule::{Form, Rule, SUB_BUCKETS};
 use super::value::Value;
 
@@ -17,6 +19,7 @@ pub const RETURNS_MAX: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     entries: HashMap<Key, Entry>,
+    notices: HashMap<Key, notices::Notices>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +64,18 @@ impl State {
 }
 
 impl Model {
+    /// Answers a call as its script does at `time_us` of Redis' clock, which may step back.
+    pub fn answer(&mut self, call: &Call, time_us: u64) -> Value {
+        match call.question() {
+            Question::Limit(operation) => {
+                self.run(call.key(), operation, time_us).expect("a call that exists was checked")
+            }
+            Question::Notices(exchange) => {
+                self.notices.entry(call.key().clone()).or_default().exchange(exchange, time_us)
+            }
+        }
+    }
+
     /// Runs the operation at `time_us` of Redis' clock, which may step back, and answers as its script does.
     ///
     /// # Errors
@@ -100,6 +115,7 @@ impl Model {
     /// Forgets everything, as FLUSHALL does.
     pub fn flush(&mut self) {
         self.entries.clear();
+        self.notices.clear();
     }
 }
 

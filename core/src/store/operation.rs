@@ -1,10 +1,11 @@
-//! What a gateway asks of a limit's state, and the Redis command that asks it.
+//! What a gateway asks of the store, and the Redis command that asks it.
 
 use std::fmt::Display;
 
 use bytes::Bytes;
 
 use super::key::Key;
+use super::notices::{Exchange, NOTICES_PER_CALL_MAX, Notice};
 use super::rule::{Form, Rule, SUB_BUCKETS};
 use super::scripts::{self, SCRIPTS, Script};
 
@@ -58,8 +59,17 @@ pub enum OperationError {
 pub struct Call {
     script: &'static Script,
     key: Key,
-    operation: Operation,
+    question: Question,
     arguments: Vec<Bytes>,
+}
+
+/// What a call asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Of the state of a limit.
+    Limit(Operation),
+    /// Of the other nodes.
+    Notices(Exchange),
 }
 
 impl Call {
@@ -69,7 +79,19 @@ impl Call {
     pub fn new(key: Key, operation: &Operation) -> Result<Call, OperationError> {
         operation.check()?;
         let (script, arguments) = operation.arguments();
-        Ok(Call { script: &SCRIPTS[script], key, operation: *operation, arguments })
+        Ok(Call { script: &SCRIPTS[script], key, question: Question::Limit(*operation), arguments })
+    }
+
+    /// An exchange of notices under `key`.
+    pub fn exchange(key: Key, exchange: Exchange) -> Call {
+        let mut arguments = Vec::new();
+        push(&mut arguments, [exchange.ttl_ms(), exchange.seen, NOTICES_PER_CALL_MAX as u64]);
+        for Notice { life_us, text } in &exchange.notices {
+            push(&mut arguments, [life_us]);
+            arguments.push(Bytes::copy_from_slice(text.as_bytes()));
+        }
+        let script = &SCRIPTS[scripts::AT_NOTICES];
+        Call { script, key, question: Question::Notices(exchange), arguments }
     }
 
     pub fn script(&self) -> &'static Script {
@@ -80,8 +102,8 @@ impl Call {
         &self.key
     }
 
-    pub fn operation(&self) -> &Operation {
-        &self.operation
+    pub fn question(&self) -> &Question {
+        &self.question
     }
 
     /// What the script sees as ARGV.

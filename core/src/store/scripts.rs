@@ -17,7 +17,7 @@ pub struct Script {
 }
 
 /// Every script of the gateway. A gateway's own token at a REST bridge runs these and nothing else.
-pub static SCRIPTS: LazyLock<[Script; 6]> = LazyLock::new(|| {
+pub static SCRIPTS: LazyLock<[Script; 7]> = LazyLock::new(|| {
     [
         script("fixed_window", FIXED_WINDOW),
         script("sliding_window_log", SLIDING_WINDOW_LOG),
@@ -25,6 +25,7 @@ pub static SCRIPTS: LazyLock<[Script; 6]> = LazyLock::new(|| {
         script("sliding_window_strict", SLIDING_WINDOW_STRICT),
         script("token_bucket", TOKEN_BUCKET),
         script("lease", LEASE),
+        script("notices", NOTICES),
     ]
 });
 
@@ -34,6 +35,7 @@ pub(super) const AT_COUNTER: usize = 2;
 pub(super) const AT_STRICT: usize = 3;
 pub(super) const AT_BUCKET: usize = 4;
 pub(super) const AT_LEASE: usize = 5;
+pub(super) const AT_NOTICES: usize = 6;
 
 macro_rules! lua {
     ($file:literal) => {
@@ -47,6 +49,7 @@ const SLIDING_WINDOW_COUNTER: &str = lua!("scripts/sliding_window_counter.lua");
 const SLIDING_WINDOW_STRICT: &str = lua!("scripts/sliding_window_strict.lua");
 const TOKEN_BUCKET: &str = lua!("scripts/token_bucket.lua");
 const LEASE: &str = lua!("scripts/lease.lua");
+const NOTICES: &str = lua!("scripts/notices.lua");
 
 fn script(name: &'static str, text: &'static str) -> Script {
     let sha1 = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,6 +1,6 @@
 //! The circuit breaker of one service: closed, open, half-open.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::window::RollingWindow;
@@ -19,6 +19,8 @@ pub struct Breaker {
     /// Mirrors `State::Closed`, so that the common case takes no lock.
     closed: AtomicBool,
     inner: Mutex<Inner>,
+    /// When the time that it opened for by its own judgement is up; 0 once that was taken.
+    opened_until_us: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,12 @@ impl Breaker {
     pub(crate) fn new(rules: CircuitBreaker) -> Breaker {
         let window = RollingWindow::new(rules.window);
         let inner = Inner { state: State::Closed, window, round: 0 };
-        Breaker { rules, closed: AtomicBool::new(true), inner: Mutex::new(inner) }
+        Breaker {
+            rules,
+            closed: AtomicBool::new(true),
+            inner: Mutex::new(inner),
+            opened_until_us: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn rules(&self) -> &CircuitBreaker {
@@ -149,7 +156,7 @@ impl Breaker {
             {
                 probes[slot] = None;
                 if failed {
-                    inner.state = State::Open { until_us: now.mono_us + self.open_us() };
+                    self.open(&mut inner, now);
                     return;
                 }
                 *succeeded += 1;
@@ -184,14 +191,36 @@ impl Breaker {
         }
     }
 
+    /// How much longer it is open, where it opened by its own judgement since this was last asked.
+    pub(crate) fn take_opened(&self, now: Now) -> Option<u64> {
+        let until_us = self.opened_until_us.swap(0, Ordering::Relaxed);
+        until_us.checked_sub(now.mono_us).filter(|left_us| *left_us > 0)
+    }
+
+    /// Another node's breaker opened: this one does not wait for failures of its own. It probes by itself afterwards, and
+    /// one that is open or probing already knows better.
+    pub(crate) fn open_for(&self, life_us: u64, now: Now) {
+        let mut inner = self.lock();
+        if matches!(inner.state, State::Closed) {
+            inner.state = State::Open { until_us: now.mono_us + life_us.min(self.open_us()) };
+            self.closed.store(false, Ordering::Release);
+        }
+    }
+
     fn count_failure(&self, inner: &mut Inner, now: Now) {
         inner.window.record(FAILURES, now.mono_us);
         let [calls, failures] = inner.window.sums(now.mono_us);
         let enough = calls >= self.rules.minimum_calls;
         if enough && f64::from(failures) >= self.rules.failure_rate * f64::from(calls) {
-            inner.state = State::Open { until_us: now.mono_us + self.open_us() };
-            self.closed.store(false, Ordering::Release);
+            self.open(inner, now);
         }
+    }
+
+    fn open(&self, inner: &mut Inner, now: Now) {
+        let until_us = now.mono_us + self.open_us();
+        inner.state = State::Open { until_us };
+        self.closed.store(false, Ordering::Release);
+        self.opened_until_us.store(until_us, Ordering::Relaxed);
     }
 
     fn open_us(&self) -> u64 {

@@ -31,6 +31,19 @@ pub struct Store {
     /// what all admit together. Default: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<u32>,
+    #[serde(default)]
+    pub share: Share,
+}
+
+/// What nodes tell each other, beside what they count together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Share {
+    /// Addresses that `security.rate_limit` bans; they are in Redis as they are. Default: true.
+    pub bans: bool,
+    /// Circuit breakers that opened: those of all nodes open, and each probes by itself. Default: false.
+    pub breakers: bool,
 }
 
 /// Redis, spoken to natively.
@@ -80,6 +93,12 @@ pub struct StoreRest {
     pub url: String,
     /// The bearer token.
     pub token: Secret,
+}
+
+impl Default for Share {
+    fn default() -> Share {
+        Share { bans: true, breakers: false }
+    }
 }
 
 fn namespace() -> String {

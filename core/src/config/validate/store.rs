@@ -8,7 +8,7 @@ use super::url::Absolute;
 use super::{MILLISECOND, SECOND, each, not_empty, optional, time_within, warn_of_demo_secret, within};
 use crate::config::document::{self, Secret};
 use crate::config::report::At;
-use crate::config::{RedisServer, RedisStore, RedisTopology, RestStore, Store, StoreWay};
+use crate::config::{RedisServer, RedisStore, RedisTopology, RestStore, Share, Store, StoreWay};
 
 const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
 const REST_TIMEOUT: Duration = Duration::from_millis(150);
@@ -62,6 +62,7 @@ pub(super) fn store(store: &document::Store, at: &At<'_>) -> Option<Store> {
         secret: store.secret.clone(),
         timeout: timeout?,
         nodes: nodes?,
+        share: Share { bans: store.share.bans, breakers: store.share.breakers },
     })
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::model::Model;
 use crate::store::{Call, StoreFailure, Value};
-use crate::{Charge, LimitOutcome, StoreState};
+use crate::{BreakerState, Charge, LimitOutcome, StoreState};
 
 /// Some nodes of one policy, and their store.
 struct Fleet {
@@ -40,7 +40,7 @@ impl Fleet {
             "rate_limit: {{ store: {{ redis: {{ url: \"redis://one/\" }}, nodes: {nodes} }}, {rate_limit} }}\n\
              routing: {{ services: {{ s: {{ urls: [\"http://one\"] }} }} }}"
         );
-        let nodes = (0..nodes).map(|_| gateway(&policy)).collect();
+        let nodes = (0..nodes).map(|number| node(&policy, number)).collect();
         Fleet { nodes, policy, model: Model::default(), store: Store::Up, now: NOW, calls: 0, waits: 0 }
     }
 
@@ -85,12 +85,21 @@ impl Fleet {
     fn run(&mut self, call: &Call) -> Result<Value, StoreFailure> {
         self.calls += 1;
         match self.store {
-            Store::Up => {
-                Ok(self.model.run(call.key(), call.operation(), self.now.wall_us).expect("a sound call"))
-            }
+            Store::Up => Ok(self.model.answer(call, self.now.wall_us)),
             Store::Away => Err(StoreFailure::TimedOut),
             Store::Lavish => {
                 Ok(Value::Array([1_000_000, 1, 9, 60_000_000, 1, 1, 0, 0].map(Value::Integer).into()))
+            }
+        }
+    }
+
+    /// What a timer does on every node, four times a second.
+    fn tick(&mut self) {
+        self.pass(250);
+        for node in self.nodes.clone() {
+            for call in node.background(self.now).store {
+                let answer = self.run(call.call());
+                call.done(answer, self.now);
             }
         }
     }
@@ -113,6 +122,13 @@ impl Fleet {
     fn held(&self) -> u64 {
         self.nodes[0].shared_limits(self.now).map(|(_, stats)| stats.held).sum()
     }
+}
+
+/// Processes differ in their seed, by which a node knows what it said itself.
+fn node(policy: &str, number: usize) -> Arc<Gateway> {
+    let loaded = config::load(policy, "test", &NoSources).expect("the policy is valid");
+    Gateway::new(loaded.config, None, Options { seed: number as u64, ..options() })
+        .expect("its routes differ")
 }
 
 fn head() -> request::Parts {
@@ -313,4 +329,78 @@ fn what_is_held_outlives_a_configuration_and_is_given_back_at_the_end() {
     }
     assert_eq!(fleet.held(), 0);
     assert_eq!(fleet.ask(0).ratelimit, ["\"default\";r=939;t=3600"]);
+}
+
+const FLOODS: &str = "enabled: true }
+security: { rate_limit: { ddos_protection: { max_requests_per_ip: 2, window: 1m, block_duration: 10m } }";
+
+#[test]
+fn an_address_that_one_node_bans_is_refused_by_all_until_it_is_lifted() {
+    let mut fleet = Fleet::new(3, FLOODS);
+    fleet.tick();
+    assert_eq!([(); 3].map(|()| fleet.ask(0).status), [200, 200, 429]);
+    assert_eq!(fleet.ask(1).status, 200);
+    let within_us = fleet.nodes[0].bans_shared_within().expect("they are shared").as_micros() as u64;
+    let banned_us = fleet.now.mono_us;
+    while fleet.now.mono_us - banned_us <= within_us {
+        fleet.tick();
+    }
+    let elapsed_s = (fleet.now.mono_us - banned_us).div_ceil(1_000_000);
+    let seen = fleet.ask(1);
+    assert!(seen.retry_after == Some((600 - elapsed_s + 1).to_string()) && seen.status == 429, "{seen:?}");
+    assert!(fleet.nodes[2].lift_ban([192, 0, 2, 1].into(), fleet.now));
+    (0..6).for_each(|_| fleet.tick());
+    assert_eq!(fleet.nodes.iter().map(|node| node.bans(fleet.now).len()).collect::<Vec<_>>(), [0, 0, 0]);
+}
+
+#[test]
+fn a_ban_that_is_lifted_before_anybody_was_told_is_lifted_everywhere() {
+    let mut fleet = Fleet::new(2, FLOODS);
+    assert_eq!([(); 3].map(|()| fleet.ask(0).status), [200, 200, 429]);
+    assert!(fleet.nodes[0].lift_ban([192, 0, 2, 1].into(), fleet.now));
+    (0..6).for_each(|_| fleet.tick());
+    assert_eq!(fleet.nodes[1].bans(fleet.now), []);
+}
+
+#[test]
+fn a_ban_is_told_once_the_store_is_back() {
+    let mut fleet = Fleet::new(2, FLOODS);
+    fleet.store = Store::Away;
+    assert_eq!([(); 3].map(|()| fleet.ask(0).status), [200, 200, 429]);
+    (0..20).for_each(|_| fleet.tick());
+    assert_eq!(fleet.nodes[1].bans(fleet.now), []);
+    fleet.store = Store::Up;
+    (0..20).for_each(|_| fleet.tick());
+    assert_eq!(fleet.nodes[1].bans(fleet.now).len(), 1);
+}
+
+#[test]
+fn a_breaker_that_opens_on_one_node_opens_on_all_and_each_probes_by_itself() {
+    let breaker =
+        "circuit_breaker: { failure_rate: 0.5, minimum_calls: 2, window: 10s, open_for: 5s, probes: 1 }";
+    let policy = format!(
+        "rate_limit: {{ store: {{ redis: {{ url: \"redis://one/\" }}, share: {{ breakers: true }} }} }}\n\
+         routing: {{ services: {{ s: {{ urls: [\"http://one\"], {breaker} }} }} }}"
+    );
+    let mut fleet = Fleet::new(2, "enabled: true");
+    fleet.nodes = vec![node(&policy, 0), node(&policy, 1)];
+    let failing = Answers { signature: true, key_set: true, connects: false, status: None };
+    for _ in 0..2 {
+        play(&fleet.nodes[0], head(), RequestBody::Empty, [192, 0, 2, 1], failing);
+    }
+    let state = |fleet: &Fleet, node: usize| {
+        fleet.nodes[node]
+            .service("s")
+            .and_then(|service| service.breaker())
+            .expect("it has one")
+            .state(fleet.now)
+    };
+    assert_eq!([state(&fleet, 0), state(&fleet, 1)], [BreakerState::Open, BreakerState::Closed]);
+    (0..5).for_each(|_| fleet.tick());
+    assert_eq!(state(&fleet, 1), BreakerState::Open);
+    fleet.pass(5_000);
+    // One probe of its own closes it, while the other node still waits for a probe.
+    assert_eq!(fleet.ask(1).status, 200);
+    (0..5).for_each(|_| fleet.tick());
+    assert_eq!([state(&fleet, 0), state(&fleet, 1)], [BreakerState::HalfOpen, BreakerState::Closed]);
 }

@@ -32,6 +32,7 @@ fn a_store_has_defaults_by_how_it_is_reached() {
         secret: None,
         timeout: Duration::from_millis(50),
         nodes: None,
+        share: Share { bans: true, breakers: false },
     };
     assert_eq!(store("    redis: { url: \"redis://one\" }\n"), expected);
     let rest = RestStore { url: "https://one.example/x".into(), token: secret("t") };
@@ -51,6 +52,7 @@ fn a_store_knows_its_servers_and_shows_no_secret() {
     secret: hidden-hidden-hidden
     timeout: 20ms
     nodes: 8
+    share: { bans: false, breakers: true }
 "#;
     let loaded = loaded(text);
     let store = loaded.config.limits.store.clone().unwrap();
@@ -76,6 +78,7 @@ fn a_store_knows_its_servers_and_shows_no_secret() {
         secret: Some(secret("hidden-hidden-hidden")),
         timeout: Duration::from_millis(20),
         nodes: Some(8),
+        share: Share { bans: false, breakers: true },
     };
     assert_eq!(store, expected);
     let shown = serde_json::to_string(&loaded.document).unwrap() + &format!("{store:?}");
