@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 pub(crate) use connect::{connect, shared};
 pub(crate) use dns::Names;
 pub(crate) use h1::{Link, Switch, Unanswered};
-pub(crate) use tls::system_roots;
+pub(crate) use tls::{UpstreamTlsError, roots, system_roots};
 
 use crate::body::BrokenOff;
 use crate::watch::Watches;

@@ -20,7 +20,7 @@ use tollgate_core::config::UpstreamProtocol;
 const REREAD_AFTER_MS: u64 = 60_000;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UpstreamTlsError {
+pub enum UpstreamTlsError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: pem::Error },
     #[error("the endpoint's host is no server name: {0}")]
@@ -70,16 +70,7 @@ impl UpstreamTls {
 
 fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, UpstreamTlsError> {
     let rules = endpoint.tls();
-    let roots = match &rules.ca_file {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
-            }
-            Arc::new(roots)
-        }
-        None => system_roots(),
-    };
+    let roots = roots(rules.ca_file.as_deref())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -93,6 +84,16 @@ fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, UpstreamTlsError> 
         UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
     };
     Ok(config)
+}
+
+/// What a file says, instead of what the operating system trusts.
+pub(crate) fn roots(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, UpstreamTlsError> {
+    let Some(path) = ca_file else { return Ok(system_roots()) };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate)?;
+    }
+    Ok(Arc::new(roots))
 }
 
 /// What the operating system trusts, read once.

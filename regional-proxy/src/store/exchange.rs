@@ -1,0 +1,105 @@
+//! Calls by digest first, and by text what Redis does not know.
+
+use std::borrow::Borrow;
+
+use tokio::time::{Instant, timeout_at};
+
+use tollgate_core::store::{Call, Command, StoreFailure, Value};
+
+use super::Outcome;
+use super::link::Link;
+use crate::native;
+
+/// Answers of Redis after which the same connection will not do better: it is a replica's now.
+const DEMOTED: [&str; 2] = ["READONLY", "MASTERDOWN"];
+
+/// Over one connection. `asking` lets a cluster's node take calls of a slot that is moving to it.
+pub(super) async fn run<C: Borrow<Call>>(
+    link: &Link,
+    calls: &[C],
+    asking: bool,
+    deadline: Instant,
+) -> Vec<Outcome> {
+    by_digest_or_text(calls, async |commands| send(link, commands, asking, deadline).await).await
+}
+
+/// Answers in the calls' order. What Redis says against one is its value.
+pub(super) async fn by_digest_or_text<C: Borrow<Call>>(
+    calls: &[C],
+    send: impl AsyncFn(Vec<Command>) -> Result<Vec<Value>, StoreFailure>,
+) -> Vec<Outcome> {
+    let digests = calls.iter().map(|call| call.borrow().evalsha()).collect();
+    let mut outcomes = each(send(digests).await, calls.len());
+    let is_unknown = |index: &usize| outcomes[*index].as_ref().is_ok_and(Value::is_noscript);
+    let unknown: Vec<usize> = (0..calls.len()).filter(is_unknown).collect();
+    if !unknown.is_empty() {
+        let texts = texts(unknown.iter().map(|index| calls[*index].borrow()));
+        let answered = each(send(texts).await, unknown.len());
+        unknown.into_iter().zip(answered).for_each(|(index, outcome)| outcomes[index] = outcome);
+    }
+    outcomes
+}
+
+fn each(answered: Result<Vec<Value>, StoreFailure>, count: usize) -> Vec<Outcome> {
+    match answered {
+        Ok(values) => values.into_iter().map(Ok).collect(),
+        Err(failure) => vec![Err(failure); count],
+    }
+}
+
+/// Each script's text once: Redis knows it by the time that the next call of the same pipeline names it.
+fn texts<'a>(calls: impl Iterator<Item = &'a Call>) -> Vec<Command> {
+    let mut told = Vec::new();
+    let command = |call: &Call| {
+        let script = call.script().name;
+        if told.contains(&script) {
+            return call.evalsha();
+        }
+        told.push(script);
+        call.eval()
+    };
+    calls.map(command).collect()
+}
+
+/// Sends commands once. After an error nobody knows which of them were run.
+async fn send(
+    link: &Link,
+    commands: Vec<Command>,
+    asking: bool,
+    deadline: Instant,
+) -> Result<Vec<Value>, StoreFailure> {
+    let connected = timeout_at(deadline, link.connected()).await;
+    let mut connected = connected.map_err(|_| StoreFailure::Unreachable)??;
+    let number = connected.number();
+    link.journal().sent(commands.len());
+    let commands = if asking { each_asking(commands) } else { commands };
+    let sending = native::pipeline(&mut connected.connection, commands.iter());
+    let answered = timeout_at(deadline, sending).await.unwrap_or(Err(StoreFailure::TimedOut));
+    let demoted = |value: &Value| match value {
+        Value::Error(message) => DEMOTED.iter().any(|code| message.starts_with(code)),
+        _ => false,
+    };
+    match &answered {
+        Ok(values) if values.iter().any(demoted) => link.give_up(number, StoreFailure::Refused),
+        Ok(_) => link.answered(number),
+        Err(failure) => {
+            link.journal().tell(failure);
+            link.give_up(number, *failure);
+        }
+    }
+    let mut values = answered?;
+    if asking {
+        // Every second answer is a call's.
+        let mut index = 0;
+        values.retain(|_| {
+            index += 1;
+            index % 2 == 0
+        });
+    }
+    Ok(values)
+}
+
+fn each_asking(commands: Vec<Command>) -> Vec<Command> {
+    let asking = || Command::from([bytes::Bytes::from_static(b"ASKING")]);
+    commands.into_iter().flat_map(|command| [asking(), command]).collect()
+}
