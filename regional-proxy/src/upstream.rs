@@ -14,7 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Uri;
@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 
 pub(crate) use connect::{connect, shared};
 pub(crate) use dns::Names;
-pub(crate) use h1::{Link, Switch, Unanswered};
+pub(crate) use h1::{Link, LinkError, Switch};
 pub(crate) use tls::{UpstreamTlsError, roots, system_roots};
 
 use crate::body::BrokenOff;
@@ -77,92 +77,65 @@ impl Upstreams {
 
 /// An answer's body, and the connection that it arrives on.
 pub(crate) enum Answer {
-    Http1 { incoming: Incoming, link: Option<Box<Link>>, first: Option<Bytes> },
-    Http2 { incoming: Incoming },
+    /// Until the body is over, and the connection released.
+    Http1(Option<Box<Link>>),
+    Http2(Incoming),
 }
 
 impl Answer {
-    pub(crate) fn http1(incoming: Incoming, link: Box<Link>) -> Answer {
-        Answer::Http1 { incoming, link: Some(link), first: None }
-    }
-
     /// What is left of the connection after a 101.
     pub(crate) fn switch(mut self) -> Option<Switch> {
         match &mut self {
-            Answer::Http1 { link, .. } => link.take()?.switch(),
-            Answer::Http2 { .. } => None,
+            Answer::Http1(link) => link.take()?.switch(),
+            Answer::Http2(_) => None,
         }
     }
 
     /// The body, if all of it is here already; that is so for most short answers.
     pub(crate) fn into_whole(mut self) -> Result<Bytes, Answer> {
-        let Answer::Http1 { incoming, first, .. } = &mut self else { return Err(self) };
-        if incoming.is_end_stream() {
-            return Ok(Bytes::new());
-        }
-        if incoming.size_hint().exact().is_none() {
-            return Err(self);
-        }
-        if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *incoming).poll_frame(&mut h1::deaf()) {
-            // A body of known length has no trailers.
-            let bytes = frame.into_data().unwrap_or_default();
-            if incoming.is_end_stream() {
-                return Ok(bytes);
-            }
-            *first = Some(bytes);
-        }
-        Err(self)
+        let Answer::Http1(Some(link)) = &mut self else { return Err(self) };
+        link.whole().ok_or(self)
     }
 
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let polled = match self {
-            Answer::Http1 { first, .. } if first.is_some() => {
-                Poll::Ready(first.take().map(|bytes| Ok(Frame::data(bytes))))
-            }
-            Answer::Http1 { incoming, link: Some(link), .. } => link.poll_frame(incoming, cx),
-            Answer::Http1 { link: None, .. } => Poll::Ready(None),
-            Answer::Http2 { incoming } => Pin::new(incoming).poll_frame(cx),
+        let link = match self {
+            Answer::Http1(link) => link,
+            Answer::Http2(incoming) => return Pin::new(incoming).poll_frame(cx).map_err(|_| BrokenOff),
         };
-        if let (Poll::Ready(None), Answer::Http1 { link, .. }) = (&polled, &mut *self)
-            && let Some(link) = link.take()
+        let Some(open) = link else { return Poll::Ready(None) };
+        let frame = ready!(open.poll_frame(cx));
+        if frame.is_none()
+            && let Some(over) = link.take()
         {
-            link.release();
+            over.release();
         }
-        polled.map_err(|_| BrokenOff)
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenOff)))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Http1 { link: None, .. } => true,
-            Answer::Http1 { incoming, first, .. } => first.is_none() && incoming.is_end_stream(),
-            Answer::Http2 { incoming } => incoming.is_end_stream(),
+            Answer::Http1(link) => link.as_ref().is_none_or(|link| link.is_at_end()),
+            Answer::Http2(incoming) => incoming.is_end_stream(),
         }
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Http1 { incoming, first, .. } => {
-                let first = first.as_ref().map_or(0, Bytes::len) as u64;
-                match incoming.size_hint().exact() {
-                    Some(rest) => SizeHint::with_exact(first + rest),
-                    None => SizeHint::default(),
-                }
-            }
-            Answer::Http2 { incoming } => incoming.size_hint(),
+            Answer::Http1(link) => link.as_ref().map_or(SizeHint::with_exact(0), |link| link.size_hint()),
+            Answer::Http2(incoming) => incoming.size_hint(),
         }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let is_over = self.is_end_stream();
-        if let Answer::Http1 { link, .. } = self
+        if let Answer::Http1(link) = self
             && let Some(link) = link.take()
-            && is_over
         {
+            // A body that is not over keeps the connection from being used again.
             link.release();
         }
     }

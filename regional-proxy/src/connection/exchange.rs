@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, header, response};
+use http::{Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::key_sets::as_core_takes_it;
 use crate::signature;
 use crate::tunnel::Switched;
-use crate::upstream::{self, Answer, Unanswered, Upstream};
+use crate::upstream::{self, Answer, LinkError, Upstream};
 use crate::watch::Party;
 use core::config::UpstreamProtocol;
 use tollgate_core::{self as core, Failure, Forward, Outcome, Progress, Sent, Step};
@@ -30,9 +30,9 @@ struct Arrived {
 }
 
 /// Why an attempt brought no response head.
-enum Missed {
-    Failed(Failure),
-    Unanswered(Unanswered),
+struct Missed {
+    failure: Failure,
+    nothing_sent: bool,
 }
 
 /// Answers one request. Dropping the future is how a client that leaves is noticed.
@@ -161,50 +161,21 @@ async fn over_http1(
     body: &RequestBody,
     connect_within: Duration,
 ) -> Called {
-    let worker = &channel.worker;
     let mut link = match upstream.pool.take() {
         Some(link) => link,
-        None => match Box::pin(upstream::connect(worker, upstream, connect_within)).await {
+        None => match Box::pin(upstream::connect(&channel.worker, upstream, connect_within)).await {
             Ok(link) => link,
             Err(failure) => return Called::Unreachable(forward.unreachable(failure, now())),
         },
     };
     let (head, sent) = forward.send();
-    let mut request = Request::from_parts(head, body.clone());
-    loop {
-        match in_time(channel, body, link.send(request)).await {
-            Ok(response) => {
-                let (head, incoming) = response.into_parts();
-                if is_ambiguous(&head, &incoming) {
-                    return Called::Missed(sent, Missed::Failed(Failure::Protocol));
-                }
-                return Called::Answered(sent, head, Answer::http1(incoming, link));
-            }
-            // The endpoint closed a kept connection before this request. That says nothing about the endpoint.
-            Err(Missed::Unanswered(Unanswered { unsent: Some(unsent), is_reused: true, .. })) => {
-                link = match Box::pin(upstream::connect(worker, upstream, connect_within)).await {
-                    Ok(link) => link,
-                    Err(failure) => return Called::Missed(sent, Missed::Failed(failure)),
-                };
-                request = *unsent;
-            }
-            Err(missed) => return Called::Missed(sent, missed),
-        }
+    link.request(&head, body.clone());
+    // What the client sent is not kept while the service thinks.
+    drop(head);
+    match in_time(channel, body, link.answer()).await {
+        Ok(head) => Called::Answered(sent, head, Answer::Http1(Some(link))),
+        Err(missed) => Called::Missed(sent, missed),
     }
-}
-
-/// A length beside chunks, or a coding below them: others may see another end of this response, and what is relayed
-/// has neither field (RFC 9112 §6.3).
-fn is_ambiguous(head: &response::Parts, incoming: &Incoming) -> bool {
-    // A body of a known length is not chunked.
-    if incoming.size_hint().exact().is_some() {
-        return false;
-    }
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return false };
-    !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-        || codings.next().is_some()
-        || head.headers.contains_key(header::CONTENT_LENGTH)
 }
 
 async fn over_http2(
@@ -223,77 +194,89 @@ async fn over_http2(
     let mut request = Request::from_parts(head, body.clone());
     loop {
         let sending = sender.try_send_request(request);
+        let mut unsent = None;
         let sending = async {
-            sending.await.map_err(|mut failed| Unanswered {
-                unsent: failed.take_message().map(Box::new),
-                is_reused: true,
-                error: failed.into_error(),
+            sending.await.map_err(|mut failed| {
+                unsent = failed.take_message();
+                Missed::from(failed.into_error())
             })
         };
-        match in_time(channel, body, sending).await {
+        let missed = match in_time(channel, body, sending).await {
             Ok(response) => {
                 let (head, incoming) = response.into_parts();
-                return Called::Answered(sent, head, Answer::Http2 { incoming });
+                return Called::Answered(sent, head, Answer::Http2(incoming));
             }
-            // Refused by a GOAWAY before the endpoint looked at it (RFC 9113 §6.8).
-            Err(Missed::Unanswered(Unanswered { unsent: Some(unsent), .. })) => {
-                sender = match upstream::shared(&channel.worker, upstream, connect_within).await {
-                    Ok(sender) => sender,
-                    Err(failure) => return Called::Missed(sent, Missed::Failed(failure)),
-                };
-                request = *unsent;
-            }
-            Err(missed) => return Called::Missed(sent, missed),
-        }
+            Err(missed) => missed,
+        };
+        // Refused by a GOAWAY before the endpoint looked at it (RFC 9113 §6.8).
+        let Some(unsent) = unsent else { return Called::Missed(sent, missed) };
+        sender = match upstream::shared(&channel.worker, upstream, connect_within).await {
+            Ok(sender) => sender,
+            Err(failure) => return Called::Missed(sent, Missed { failure, nothing_sent: true }),
+        };
+        request = unsent;
     }
 }
 
 /// Awaits a response's head for as long as the channel's deadlines allow.
-async fn in_time<T>(
+async fn in_time<T, E: Into<Missed>>(
     channel: &Channel,
     body: &RequestBody,
-    sending: impl Future<Output = Result<T, Unanswered>>,
+    sending: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Missed> {
     let mut sending = pin!(sending);
     poll_fn(|cx| {
         let watch = &channel.watch;
         watch.register(cx);
         if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
-            return Poll::Ready(answer.map_err(Missed::Unanswered));
+            return Poll::Ready(answer.map_err(E::into));
         }
         if watch.take_rung(Party::Upstream) {
-            return Poll::Ready(Err(Missed::Failed(Failure::Timeout)));
+            return Poll::Ready(Err(Missed::on_the_way(Failure::Timeout)));
         }
         if watch.has_rung(Party::Client) && !channel.is_write_blocked() {
             watch.take_rung(Party::Client);
             body.stall();
-            return Poll::Ready(Err(Missed::Failed(Failure::RequestAborted)));
+            return Poll::Ready(Err(Missed::on_the_way(Failure::RequestAborted)));
         }
         Poll::Pending
     })
     .await
 }
 
-fn outcome(missed: Missed, body: &RequestBody) -> Outcome {
-    let failure = match (body.refusal(), missed) {
-        (Some(BodyRefusal::TooLarge), _) => Failure::BodyTooLarge,
-        (Some(BodyRefusal::Stalled | BodyRefusal::Gone), _) => Failure::RequestAborted,
-        (None, Missed::Failed(failure)) => {
-            return Outcome::Failed { failure, sent: progress(body, failure != Failure::Timeout) };
-        }
-        (None, Missed::Unanswered(unanswered)) if unanswered.unsent.is_some() => {
-            return Outcome::Failed { failure: Failure::Reset, sent: progress(body, true) };
-        }
-        (None, Missed::Unanswered(unanswered)) if unanswered.error.is_parse() => Failure::Protocol,
-        (None, Missed::Unanswered(_)) => Failure::Reset,
-    };
-    Outcome::Failed { failure, sent: progress(body, false) }
+impl Missed {
+    /// Some of the request may have arrived.
+    fn on_the_way(failure: Failure) -> Missed {
+        Missed { failure, nothing_sent: false }
+    }
 }
 
-fn progress(body: &RequestBody, nothing_sent: bool) -> Progress {
-    match (body.is_touched(), nothing_sent) {
+impl From<LinkError> for Missed {
+    fn from(error: LinkError) -> Missed {
+        Missed::on_the_way(match error {
+            LinkError::Malformed(_) => Failure::Protocol,
+            LinkError::Io(_) => Failure::Reset,
+            LinkError::Refused(_) | LinkError::WrongLength(_) => Failure::RequestAborted,
+        })
+    }
+}
+
+impl From<hyper::Error> for Missed {
+    fn from(error: hyper::Error) -> Missed {
+        Missed::on_the_way(if error.is_parse() { Failure::Protocol } else { Failure::Reset })
+    }
+}
+
+fn outcome(missed: Missed, body: &RequestBody) -> Outcome {
+    let failure = match body.refusal() {
+        Some(BodyRefusal::TooLarge) => Failure::BodyTooLarge,
+        Some(BodyRefusal::Stalled | BodyRefusal::Gone) => Failure::RequestAborted,
+        None => missed.failure,
+    };
+    let sent = match (body.is_touched(), missed.nothing_sent) {
         (true, _) => Progress::Consumed,
         (false, true) => Progress::NothingSent,
         (false, false) => Progress::Replayable,
-    }
+    };
+    Outcome::Failed { failure, sent }
 }

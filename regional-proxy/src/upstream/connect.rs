@@ -18,8 +18,7 @@ pub(crate) async fn connect(
     upstream: &Rc<Upstream>,
     limit: Duration,
 ) -> Result<Box<Link>, Failure> {
-    let stream = open(worker, upstream, limit).await?;
-    Link::handshake(stream, upstream.clone()).await.map_err(|_| Failure::Connect)
+    Ok(Link::new(open(worker, upstream, limit).await?, upstream.clone()))
 }
 
 /// The endpoint's HTTP/2 connection, opened within `limit` if there is none.

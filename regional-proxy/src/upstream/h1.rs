@@ -1,58 +1,67 @@
 //! One HTTP/1 connection to an endpoint, polled by whoever holds it.
 //!
-//! hyper splits a client connection into a handle and a future to spawn. Here the future is not spawned: the task
-//! that answers the client polls it, which saves two task switches a request. Both halves live in one task, so that
-//! what one half wakes is this same task, in the middle of polling; such a wake-up is worth nothing and costs one
-//! more poll of everything. Halves are therefore polled *deaf*, with a waker that does nothing, and only where the
-//! task is about to wait for the socket once more with its own waker.
+//! What is on the wire is data here: `request` makes it, `response` and `decoder` read it, and none of them does I/O.
+//! `upload` and [`Link`] move it. A link has no task of its own: the one that answers the client polls it, which saves
+//! two task switches a request, and a request that is written in one go and answered in one packet costs one write and
+//! one read.
 
-use std::future::Future;
+mod decoder;
+mod request;
+mod response;
+mod upload;
+
+use std::future::poll_fn;
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode, request::Parts, response::Parts as ResponseParts};
+use http_body::{Frame, SizeHint};
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::Upstream;
-use crate::body::RequestBody;
+use crate::body::{BodyRefusal, RequestBody};
 use crate::connection::stream::Stream;
+use decoder::{Decoded, Decoder};
+use request::WrongLength;
+use response::HeadReader;
+use upload::Upload;
 
-/// Bytes of a response head.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(crate) use response::Malformed;
 
-type Sender = http1::SendRequest<RequestBody>;
-type Connection = http1::Connection<Stream, RequestBody>;
+/// Bytes there is room for in one read: enough for a head and a short body. Each read that fills its room doubles it.
+const READ_BYTES: usize = 8 * 1024;
+const MAX_READ_BYTES: usize = 64 * 1024;
 
-/// A connection and the handle to it.
+/// A connection, and the exchange that is on it.
 pub(crate) struct Link {
-    sender: Sender,
-    connection: Driven,
-    /// The connection's socket, which hyper does not show.
-    descriptor: RawFd,
+    stream: Stream,
     upstream: Rc<Upstream>,
-    is_reused: bool,
+    upload: Upload,
+    /// What arrived and was not looked at yet.
+    received: BytesMut,
+    room: usize,
+    head: HeadReader,
+    body: Decoder,
+    keeps_alive: bool,
+    is_switched: bool,
 }
 
-enum Driven {
-    Open(Connection),
-    /// Ended without an error: closed by the other side, or it left HTTP behind with a 101.
-    Over(Connection),
-    Closed,
-}
-
-/// Why there is no answer.
-pub(crate) struct Unanswered {
-    /// The request, where nothing of it was sent.
-    pub(crate) unsent: Option<Box<Request<RequestBody>>>,
-    pub(crate) is_reused: bool,
-    pub(crate) error: hyper::Error,
+/// Why there is no answer, or no end of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Refused(#[from] BodyRefusal),
+    #[error(transparent)]
+    WrongLength(#[from] WrongLength),
 }
 
 /// What is left of a connection that changed its protocol.
@@ -63,133 +72,133 @@ pub(crate) struct Switch {
 }
 
 impl Link {
-    pub(crate) async fn handshake(stream: Stream, upstream: Rc<Upstream>) -> Result<Box<Link>, hyper::Error> {
-        let descriptor = stream.socket().as_raw_fd();
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(stream).await?;
-        Ok(Box::new(Link {
-            sender,
-            connection: Driven::Open(connection),
-            descriptor,
+    pub(super) fn new(stream: Stream, upstream: Rc<Upstream>) -> Box<Link> {
+        Box::new(Link {
+            stream,
             upstream,
-            is_reused: false,
-        }))
+            upload: Upload::new(),
+            received: BytesMut::new(),
+            room: READ_BYTES,
+            head: HeadReader::default(),
+            body: Decoder::Length(0),
+            keeps_alive: true,
+            is_switched: false,
+        })
+    }
+
+    /// Begins an exchange. Nothing is sent before the answer is waited for.
+    pub(crate) fn request(&mut self, head: &Parts, body: RequestBody) {
+        self.head = HeadReader::new(head.method == Method::HEAD);
+        self.upload.begin(head, body);
     }
 
     /// The response's head. Bodies flow both ways only while this future, or then the answer's body, is polled.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let Link { sender, connection, is_reused, .. } = self;
-        let mut sending = std::pin::pin!(async move { sender.try_send_request(request).await });
-        let mut is_sent = false;
-        let answer = std::future::poll_fn(|cx| {
-            if !is_sent {
-                // The first poll only puts the request into the connection's queue.
-                is_sent = true;
-                if let Poll::Ready(answer) = sending.as_mut().poll(&mut deaf()) {
-                    return Poll::Ready(answer);
-                }
-            } else if let Poll::Ready(answer) = poll_halves(connection, &mut sending, &mut deaf()) {
-                return Poll::Ready(answer);
+    pub(crate) async fn answer(&mut self) -> Result<ResponseParts, LinkError> {
+        poll_fn(|cx| self.poll_answer(cx)).await
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseParts, LinkError>> {
+        // An answer may come before the end of the request.
+        if let Poll::Ready(sent) = self.upload.poll(&mut self.stream, cx) {
+            sent?;
+        }
+        loop {
+            if let Some(answered) = self.head.read(&mut self.received)? {
+                self.body = answered.body;
+                self.keeps_alive = answered.keeps_alive;
+                self.is_switched = answered.head.status == StatusCode::SWITCHING_PROTOCOLS;
+                return Poll::Ready(Ok(answered.head));
             }
-            poll_halves(connection, &mut sending, cx)
-        });
-        answer.await.map_err(|mut failed: TrySendError<_>| Unanswered {
-            unsent: failed.take_message().map(Box::new),
-            is_reused: *is_reused,
-            error: failed.into_error(),
-        })
+            if ready!(self.poll_read(cx))? == 0 {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+            }
+        }
     }
 
     pub(super) fn poll_frame(
         &mut self,
-        incoming: &mut Incoming,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut incoming = Pin::new(incoming);
-        if let Poll::Ready(frame) = incoming.as_mut().poll_frame(&mut deaf()) {
-            return Poll::Ready(frame);
+    ) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
+        if let Poll::Ready(sent) = self.upload.poll(&mut self.stream, cx) {
+            sent?;
         }
-        // Deaf first: as a rule it brings the next frame, and then nobody needs waking.
-        self.connection.poll(&mut deaf());
-        if let Poll::Ready(frame) = incoming.as_mut().poll_frame(&mut deaf()) {
-            return Poll::Ready(frame);
+        loop {
+            match self.body.decode(&mut self.received)? {
+                Decoded::Data(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Decoded::Trailers(fields) => return Poll::Ready(Some(Ok(Frame::trailers(fields)))),
+                Decoded::End => return Poll::Ready(None),
+                Decoded::More => {}
+            }
+            if ready!(self.poll_read(cx))? == 0 && !self.body.close() {
+                return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())));
+            }
         }
-        self.connection.poll(cx);
-        incoming.poll_frame(cx)
     }
 
-    /// Puts the connection into the pool if it can take another request.
-    pub(crate) fn release(self: Box<Self>) {
-        if matches!(self.connection, Driven::Open(_)) && self.sender.is_ready() {
-            let upstream = self.upstream.clone();
-            upstream.pool.put(self);
+    /// The body, where its length is known and all of it is here.
+    pub(super) fn whole(&mut self) -> Option<Bytes> {
+        let len = usize::try_from(self.body.exact()?).ok()?;
+        if self.received.len() < len {
+            return None;
         }
+        self.body = Decoder::Length(0);
+        Some(if len == 0 { Bytes::new() } else { self.received.split_to(len).freeze() })
+    }
+
+    /// The body was read to its end.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.body.is_at_end()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.exact().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// Puts the connection into the pool if it can take another request. Bytes that nobody asked for would be taken for
+    /// the next answer.
+    pub(super) fn release(mut self: Box<Self>) {
+        let is_over = self.body.is_at_end() && self.upload.is_sent() && self.received.is_empty();
+        if !(is_over && self.keeps_alive) {
+            return;
+        }
+        self.upload.shrink();
+        if self.room > READ_BYTES {
+            (self.room, self.received) = (READ_BYTES, BytesMut::new());
+        }
+        let upstream = self.upstream.clone();
+        upstream.pool.put(self);
     }
 
     /// Takes the stream out of a connection that answered 101.
-    pub(crate) fn switch(self: Box<Self>) -> Option<Switch> {
-        let Driven::Over(connection) = self.connection else { return None };
-        let parts = connection.into_parts();
-        Some(Switch { stream: parts.io, early: parts.read_buf })
+    pub(super) fn switch(self: Box<Self>) -> Option<Switch> {
+        let is_over = self.is_switched && self.upload.is_sent();
+        is_over.then(|| Switch { stream: self.stream, early: self.received.freeze() })
     }
 
-    /// Looks, without a system call, whether the other side closed the connection or said something unasked.
+    /// Looks, without a system call where nothing happened, whether the other side closed the connection or said something
+    /// unasked.
     pub(super) fn is_closed(&mut self) -> bool {
-        self.connection.poll(&mut deaf());
-        !matches!(self.connection, Driven::Open(_))
+        let mut byte = [MaybeUninit::uninit()];
+        let mut unasked = ReadBuf::uninit(&mut byte);
+        let mut nobody = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut nobody, &mut unasked).is_ready()
     }
 
     /// Asks the socket whether its peer has neither closed it nor sent anything.
     pub(super) fn is_silent(&self) -> bool {
-        if !matches!(self.connection, Driven::Open(_)) {
-            return false;
-        }
-        // SAFETY: the open connection owns the socket of this descriptor, and it is borrowed for as long.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&socket).peek(&mut byte);
-        peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        let peeked = SockRef::from(self.stream.socket()).peek(&mut byte);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    pub(super) fn mark_reused(&mut self) {
-        self.is_reused = true;
-    }
-}
-
-impl Driven {
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        let Driven::Open(connection) = self else { return };
-        match connection.poll_without_shutdown(cx) {
-            Poll::Pending => {}
-            Poll::Ready(Err(_)) => *self = Driven::Closed,
-            Poll::Ready(Ok(())) => {
-                if let Driven::Open(connection) = std::mem::replace(self, Driven::Closed) {
-                    *self = Driven::Over(connection);
-                }
-            }
+    /// Appends what has arrived to `received`; no bytes are the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.received.reserve(self.room);
+        let reading = pin!(self.stream.read_buf(&mut self.received));
+        let len = ready!(reading.poll(cx))?;
+        if len >= self.room {
+            self.room = (self.room * 2).min(MAX_READ_BYTES);
         }
+        Poll::Ready(Ok(len))
     }
-}
-
-/// A context whose wake-ups go nowhere.
-pub(super) fn deaf() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
-fn poll_halves<F: Future>(
-    connection: &mut Driven,
-    sending: &mut Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    connection.poll(cx);
-    let answer = sending.as_mut().poll(&mut deaf());
-    if answer.is_pending() && !matches!(connection, Driven::Open(_)) {
-        // Dropping the connection gives back a request that still waits in its queue.
-        *connection = Driven::Closed;
-        return sending.as_mut().poll(&mut deaf());
-    }
-    answer
 }

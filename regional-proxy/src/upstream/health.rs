@@ -52,7 +52,9 @@ async fn ask(worker: &Worker, probe: &Probe) -> Option<StatusCode> {
         // A connection of its own: a kept one would say that the endpoint lived a while ago.
         UpstreamProtocol::Http1 => {
             let mut link = super::connect(worker, &upstream, probe.timeout()).await.ok()?;
-            Some(link.send(request).await.ok()?.status())
+            let (head, body) = request.into_parts();
+            link.request(&head, body);
+            Some(link.answer().await.ok()?.status)
         }
         UpstreamProtocol::Http2 => {
             let mut sender = super::shared(worker, &upstream, probe.timeout()).await.ok()?;

@@ -31,14 +31,14 @@ impl Pool {
         Pool { watches, idle: RefCell::default() }
     }
 
+    /// A connection whose other side is there as far as can be known: what is sent on it is sent once.
     pub(crate) fn take(&self) -> Option<Box<Link>> {
         let now_ms = self.watches.now_ms();
         loop {
             let Idle { mut link, since_ms } = self.idle.borrow_mut().pop()?;
             let idle_ms = now_ms.saturating_sub(since_ms);
-            let is_usable = idle_ms < MAX_IDLE_MS && (idle_ms < ASK_SOCKET_AFTER_MS || link.is_silent());
-            if is_usable {
-                link.mark_reused();
+            let is_open = idle_ms < MAX_IDLE_MS && !link.is_closed();
+            if is_open && (idle_ms < ASK_SOCKET_AFTER_MS || link.is_silent()) {
                 return Some(link);
             }
         }
