@@ -9,6 +9,7 @@ pub mod model;
 pub mod rest;
 
 mod answer;
+mod batch;
 mod failure;
 mod key;
 mod notices;
@@ -18,6 +19,7 @@ mod scripts;
 mod value;
 
 pub use answer::{Answer, AnswerError, Charged, Granted, Returned};
+pub use batch::{Answered, Batch, Outcome};
 pub use failure::StoreFailure;
 pub use key::{Key, Part};
 pub use notices::{Exchange, Heard, NOTICES_PER_CALL_MAX, NOTICES_TTL_MIN_MS, Notice};

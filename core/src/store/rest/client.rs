@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{ANSWER_BYTES_MAX, ANSWER_DEPTH_MAX, Endpoint, json};
-use crate::store::{Command, Value};
+use crate::store::{Command, StoreFailure, Value};
 
 /// A POST to the store's URL with this path appended, `Content-Type: application/json` and
 /// `Authorization: Bearer …`.
@@ -68,6 +68,20 @@ pub fn read_all(status: u16, body: &[u8], expected: usize) -> Result<Vec<Value>,
         return Err(ReadError::Count { got: answers.len(), expected });
     }
     answers.iter().map(|answer| value_of(answer).ok_or(ReadError::NotTheProtocol(status))).collect()
+}
+
+/// What an answer means for those who wait for it.
+impl From<ReadError> for StoreFailure {
+    fn from(error: ReadError) -> StoreFailure {
+        match error {
+            ReadError::Unauthorized | ReadError::Refused(_) => StoreFailure::Refused,
+            // What stands before the store says so when the store is away.
+            ReadError::NotTheProtocol(502..=504) => StoreFailure::Unreachable,
+            ReadError::TooLong | ReadError::NotTheProtocol(_) | ReadError::Count { .. } => {
+                StoreFailure::Garbled
+            }
+        }
+    }
 }
 
 fn parse(status: u16, body: &[u8]) -> Result<Json, ReadError> {
