@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod differential;
 mod hostile;
+mod notices;
 mod server;
 
 use std::time::Duration;
