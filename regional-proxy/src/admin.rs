@@ -1,6 +1,7 @@
 //! The admin listener: health and metrics for machines, and behind a credential what an operator asks.
 
 mod credential;
+mod store;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -140,6 +141,7 @@ async fn stats(State(admin): Shown) -> Response {
         "connections": admin.shared.open_connections(),
         "services": services,
         "limits": limits(&gateway),
+        "store": admin.shared.stores.as_ref().map(|stores| store::shown(&gateway, &stores.stats())),
         "failing_key_sets": failing_key_sets,
     })))
 }

@@ -5,10 +5,11 @@
 
 mod command;
 mod redis;
+mod stats;
 mod token;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::Router;
@@ -27,6 +28,8 @@ use tollgate_core::store::{Command, Value};
 use crate::Listeners;
 use redis::RedisError;
 use token::Holder;
+
+pub use stats::{BridgeStats, LATENCY_BOUNDS_S};
 
 /// Requests in work; more are answered with 503 at once.
 const REQUESTS_MAX: usize = 1_024;
@@ -58,22 +61,26 @@ enum BridgeError {
 struct Bridge {
     holders: Vec<Holder>,
     places: Semaphore,
+    stats: Arc<BridgeStats>,
 }
 
 /// Serves on a thread and a runtime of its own: what Redis is asked for takes no time from the data path.
-pub fn spawn(listeners: Listeners, config: &RedisBridge) -> Result<()> {
+pub fn spawn(listeners: Listeners, config: &RedisBridge) -> Result<Arc<BridgeStats>> {
     let holders =
         config.tokens.iter().map(|token| Holder::new(token, config.timeout)).collect::<Result<_, _>>()?;
-    let bridge = Arc::new(Bridge { holders, places: Semaphore::new(REQUESTS_MAX) });
+    let stats = Arc::<BridgeStats>::default();
+    let bridge = Arc::new(Bridge { holders, places: Semaphore::new(REQUESTS_MAX), stats: stats.clone() });
     let router = Router::new().fallback(serve).with_state(bridge);
     listeners.serve("bridge", router)?;
-    Ok(())
+    Ok(stats)
 }
 
 async fn serve(State(bridge): State<Arc<Bridge>>, request: Request) -> Response {
-    match bridge.answer(request).await {
+    let began = Instant::now();
+    let response = match bridge.answer(request).await {
         Ok((status, body)) => respond(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body),
         Err(error) => {
+            bridge.stats.refused(error.reason());
             let mut response = respond(error.status(), rest::write_error(&error.to_string()));
             if matches!(error, BridgeError::Unauthorized) {
                 let challenge = HeaderValue::from_static("Bearer realm=\"tollgate-redis\"");
@@ -81,7 +88,9 @@ async fn serve(State(bridge): State<Arc<Bridge>>, request: Request) -> Response 
             }
             response
         }
-    }
+    };
+    bridge.stats.answered(response.status().as_u16(), began.elapsed());
+    response
 }
 
 impl Bridge {
@@ -96,11 +105,13 @@ impl Bridge {
         match asked.endpoint {
             Endpoint::Command => {
                 let command = holder.admit(&asked.commands[0]).map_err(BridgeError::Forbidden);
-                let value = holder.redis.pipeline(&[command.map(|()| &asked.commands[0])?]).await?.remove(0);
+                let command = command.map(|()| &asked.commands[0])?;
+                self.stats.sent(1);
+                let value = holder.redis.pipeline(&[command]).await?.remove(0);
                 Ok(rest::write(&value, asked.encoding))
             }
             Endpoint::Pipeline => {
-                let values = pipeline(holder, &asked.commands).await?;
+                let values = self.pipeline(holder, &asked.commands).await?;
                 Ok(rest::write_all(&values, asked.encoding))
             }
             Endpoint::Transaction => {
@@ -109,28 +120,35 @@ impl Bridge {
                     .iter()
                     .try_for_each(|command| holder.admit(command))
                     .map_err(BridgeError::Forbidden)?;
+                self.stats.sent(commands.len());
                 let values = holder.redis.transaction(&commands).await?.map_err(BridgeError::Aborted)?;
                 Ok(rest::write_all(&values, asked.encoding))
             }
         }
     }
-}
 
-/// Each command is admitted for itself: clients gather commands of unrelated callers in one pipeline.
-async fn pipeline(holder: &Holder, commands: &[Command]) -> Result<Vec<Value>, BridgeError> {
-    let refusals: Vec<Option<String>> = commands.iter().map(|command| holder.admit(command).err()).collect();
-    let admitted: Vec<&Command> = commands
-        .iter()
-        .zip(&refusals)
-        .filter_map(|(command, refusal)| refusal.is_none().then_some(command))
-        .collect();
-    let values = if admitted.is_empty() { Vec::new() } else { holder.redis.pipeline(&admitted).await? };
-    let mut values = values.into_iter();
-    let value = |refusal: Option<String>| match refusal {
-        Some(refusal) => Value::Error(BridgeError::Forbidden(refusal).to_string()),
-        None => values.next().unwrap_or(Value::Nil),
-    };
-    Ok(refusals.into_iter().map(value).collect())
+    /// Each command is admitted for itself: clients gather commands of unrelated callers in one pipeline.
+    async fn pipeline(&self, holder: &Holder, commands: &[Command]) -> Result<Vec<Value>, BridgeError> {
+        let refusals: Vec<Option<String>> =
+            commands.iter().map(|command| holder.admit(command).err()).collect();
+        let admitted: Vec<&Command> = commands
+            .iter()
+            .zip(&refusals)
+            .filter_map(|(command, refusal)| refusal.is_none().then_some(command))
+            .collect();
+        self.stats.sent(admitted.len());
+        let values = if admitted.is_empty() { Vec::new() } else { holder.redis.pipeline(&admitted).await? };
+        let mut values = values.into_iter();
+        let value = |refusal: Option<String>| match refusal {
+            Some(refusal) => {
+                let error = BridgeError::Forbidden(refusal);
+                self.stats.refused(error.reason());
+                Value::Error(error.to_string())
+            }
+            None => values.next().unwrap_or(Value::Nil),
+        };
+        Ok(refusals.into_iter().map(value).collect())
+    }
 }
 
 async fn read(body: Body) -> Result<Bytes, BridgeError> {
@@ -152,6 +170,20 @@ fn ask(head: &Parts, body: &[u8]) -> Result<Ask, AskError> {
 }
 
 impl BridgeError {
+    /// As in a metric's label.
+    fn reason(&self) -> &'static str {
+        match self {
+            BridgeError::Unauthorized => "unauthorized",
+            BridgeError::Ask(_) => "bad_request",
+            BridgeError::SlowBody => "slow_body",
+            BridgeError::BrokenBody => "broken_body",
+            BridgeError::Forbidden(_) => "forbidden",
+            BridgeError::Aborted(_) => "aborted",
+            BridgeError::Busy => "busy",
+            BridgeError::Redis(_) => "redis",
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             BridgeError::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::issuer::Issuer;
 use crate::key_sets::{KeySets, KeySetsError};
 use crate::listener::{self, Listeners};
+use crate::store::{StoreError, Stores};
 use crate::tls::TlsServer;
 use crate::worker;
 use tollgate_core::config::{Server, ServerLimits, ServerTimeouts};
@@ -29,9 +30,22 @@ pub struct Shared {
     /// Where the policy has logins.
     pub issuer: ArcSwapOption<Issuer>,
     pub(crate) key_sets: KeySets,
+    /// As the policy named it at the start.
+    pub stores: Option<Stores>,
+    /// Lanes that have not drained yet.
+    pub(crate) lanes_left: AtomicUsize,
     /// As it was at the start: listeners and their limits do not change while the process runs.
     server: Server,
     tls: Option<Arc<TlsServer>>,
+}
+
+/// Why the data path cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    #[error(transparent)]
+    KeySets(#[from] KeySetsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A running data path.
@@ -48,8 +62,11 @@ impl Shared {
         lanes: usize,
         tls: Option<Arc<TlsServer>>,
         issuer: Option<Issuer>,
-    ) -> Result<Arc<Shared>, KeySetsError> {
+    ) -> Result<Arc<Shared>, SharedError> {
+        let stores = gateway.config().limits.store.as_ref().map(Stores::new).transpose()?;
         Ok(Arc::new(Shared {
+            stores,
+            lanes_left: AtomicUsize::new(lanes),
             issuer: ArcSwapOption::from_pointee(issuer),
             key_sets: KeySets::new()?,
             server: gateway.config().server.clone(),

@@ -10,6 +10,7 @@ pub mod clock;
 mod connection;
 pub mod demo;
 mod engine;
+mod errands;
 pub mod event_log;
 pub mod issuer;
 pub mod key_sets;
@@ -27,6 +28,6 @@ mod upstream;
 mod watch;
 mod worker;
 
-pub use engine::{EventSink, Running, Shared, serve};
+pub use engine::{EventSink, Running, Shared, SharedError, serve};
 pub use listener::{ListenError, Listeners};
 pub use tls::{TlsError, TlsServer};

@@ -1,11 +1,12 @@
 //! What Prometheus reads: tallies that lanes fill from their events, and the state of core, encoded at each scrape.
 
+mod bridge;
+mod store;
 mod tally;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -14,6 +15,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tollgate_core::{BreakerState, Event, Gateway};
 
+use crate::Shared;
+use crate::bridge::BridgeStats;
 use crate::clock::now;
 use crate::event_log::EventLog;
 
@@ -48,13 +51,13 @@ pub struct Metrics(Registry);
 
 impl Metrics {
     pub fn new(
-        gateway: Arc<ArcSwap<Gateway>>,
-        lanes: usize,
+        shared: Arc<Shared>,
         tallies: Tallies,
         log: Option<EventLog>,
+        bridge: Option<Arc<BridgeStats>>,
     ) -> Metrics {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape { gateway, lanes, tallies, log }));
+        registry.register_collector(Box::new(Scrape { shared, tallies, log, bridge }));
         Metrics(registry)
     }
 
@@ -66,10 +69,10 @@ impl Metrics {
 }
 
 struct Scrape {
-    gateway: Arc<ArcSwap<Gateway>>,
-    lanes: usize,
+    shared: Arc<Shared>,
     tallies: Tallies,
     log: Option<EventLog>,
+    bridge: Option<Arc<BridgeStats>>,
 }
 
 impl fmt::Debug for Scrape {
@@ -80,7 +83,7 @@ impl fmt::Debug for Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let gateway = self.gateway.load();
+        let gateway = self.shared.gateway.load();
         self.tallies.sum().encode(&mut encoder)?;
         breakers(&gateway, &mut encoder)?;
         let in_flight =
@@ -93,6 +96,13 @@ impl Collector for Scrape {
         let mut generation =
             family(&mut encoder, "config_generation", "Configurations so far", MetricType::Gauge)?;
         ConstGauge::new(gateway.generation() as i64).encode(generation.encode_family(&NONE)?)?;
+        if let Some(stores) = &self.shared.stores {
+            store::encode(&stores.stats(), &mut encoder)?;
+        }
+        store::limits(&gateway, &mut encoder)?;
+        if let Some(bridge) = &self.bridge {
+            bridge::encode(bridge, &mut encoder)?;
+        }
         self.events(&gateway, &mut encoder)
     }
 }
@@ -101,7 +111,8 @@ const NONE: [(&str, &str); 0] = [];
 
 impl Scrape {
     fn events(&self, gateway: &Gateway, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let outbox: u64 = (0..self.lanes).map(|lane| gateway.outbox_stats(lane).dropped).sum();
+        let outbox: u64 =
+            (0..self.shared.connections.len()).map(|lane| gateway.outbox_stats(lane).dropped).sum();
         let log = self.log.as_ref().map(EventLog::stats).unwrap_or_default();
         let mut written =
             family(encoder, "events_written", "Events written to the log", MetricType::Counter)?;
@@ -152,6 +163,25 @@ fn family<'a>(
     kind: MetricType,
 ) -> Result<MetricEncoder<'a>, fmt::Error> {
     encoder.encode_descriptor(name, help, None, kind)
+}
+
+/// `counts` has one more than there are bounds, for what is beyond all of them.
+fn histogram(
+    metric: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str)],
+    bounds: &[f64],
+    counts: &[u64],
+    sum_us: u64,
+) -> fmt::Result {
+    // The encoder accumulates what each bucket has for itself.
+    let buckets: Vec<(f64, u64)> =
+        bounds.iter().copied().chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+    metric.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
+        sum_us as f64 / 1e6,
+        counts.iter().sum(),
+        &buckets,
+        None,
+    )
 }
 
 fn gauge(family: &mut MetricEncoder<'_>, labels: &[(&str, &str)], value: i64) -> fmt::Result {

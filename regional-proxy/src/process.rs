@@ -53,16 +53,17 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
     let sinks = (0..lanes)
         .map(|lane| observe::sink(lane, tallies.clone(), log.clone(), &config.monitoring))
         .collect();
-    let metrics = Metrics::new(shared.gateway.clone(), lanes, tallies.clone(), log.clone());
     let reloader = Arc::new(Reloader::new(policy, options, shared.clone(), tls));
     let running = serve(shared.clone(), listeners, sinks);
+    let bridge = match (bridge_listener, &config.redis_bridge) {
+        (Some(listener), Some(config)) => Some(bridge::spawn(listener, config)?),
+        _ => None,
+    };
     if let Some(listener) = admin_listener {
+        let metrics = Metrics::new(shared.clone(), tallies.clone(), log.clone(), bridge);
         let admin =
             Admin { shared: shared.clone(), reloader: reloader.clone(), tallies, metrics, log: log.clone() };
         admin::spawn(listener, admin)?;
-    }
-    if let (Some(listener), Some(config)) = (bridge_listener, &config.redis_bridge) {
-        bridge::spawn(listener, config)?;
     }
     for address in addresses {
         info!("serving on {address}");

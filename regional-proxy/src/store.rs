@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use tollgate_core::config::{self, RedisTopology, StoreWay};
-use tollgate_core::store::{Call, StoreFailure, Value};
+use tollgate_core::store::{Call, Outcome, StoreFailure, Value};
 
 use crate::native::{Dialer, RedisTlsError, Route};
 use cluster::Cluster;
@@ -58,7 +58,7 @@ pub struct Stores {
 enum Access {
     Route(Route),
     Cluster(Dialer, Vec<(String, u16)>),
-    Rest(rest::Access),
+    Rest(Box<rest::Access>),
 }
 
 /// The store as one lane asks it. It belongs to the runtime that first awaits it.
@@ -75,16 +75,13 @@ enum Way {
     Rest(Rest),
 }
 
-/// One call's answer, or why there is none.
-pub type Outcome = Result<Value, StoreFailure>;
-
 impl Stores {
     /// # Errors
     ///
-    /// Certificates that cannot be read.
+    /// Certificates that cannot be read, or a token that is no header's value.
     pub fn new(config: &config::Store) -> Result<Stores, StoreError> {
         let access = match &config.way {
-            StoreWay::Rest(rest) => Access::Rest(rest::Access::new(rest)?),
+            StoreWay::Rest(rest) => Access::Rest(Box::new(rest::Access::new(rest)?)),
             StoreWay::Redis(redis) if redis.topology == RedisTopology::Cluster => {
                 let seeds = redis.servers.iter().map(|server| (server.host.clone(), server.port)).collect();
                 Access::Cluster(Dialer::new(&redis.servers[0], redis.ca_file.as_deref())?, seeds)
@@ -97,16 +94,16 @@ impl Stores {
     }
 
     /// Another lane's. Nothing is opened before it is asked something.
-    pub fn connect(&self) -> Result<Store, StoreError> {
+    pub fn connect(&self) -> Store {
         let journal = self.journal.clone();
         let way = match &self.access {
             Access::Route(route) => Way::Link(Link::new(route.clone(), journal.clone())),
             Access::Cluster(dialer, seeds) => {
                 Way::Cluster(Arc::new(Cluster::new(dialer.clone(), seeds.clone(), journal.clone())))
             }
-            Access::Rest(access) => Way::Rest(Rest::new(access, journal.clone())?),
+            Access::Rest(access) => Way::Rest(Rest::new(access, journal.clone())),
         };
-        Ok(Store { way, timeout: self.timeout, places: Semaphore::new(BATCHES_MAX), journal })
+        Store { way, timeout: self.timeout, places: Semaphore::new(BATCHES_MAX), journal }
     }
 
     pub fn stats(&self) -> StoreStats {

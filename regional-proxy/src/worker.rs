@@ -15,8 +15,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::clock::now;
 use crate::connection::{self, Accepted, StreamExecutor};
 use crate::engine::{EventSink, Shared};
+use crate::errands::{self, Errands};
 use crate::upstream::{Names, Upstreams, health};
 use crate::watch::{TICK, Watches};
 use tollgate_core::{Event, Gateway};
@@ -36,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) watches: Rc<Watches>,
     pub(crate) upstreams: Upstreams,
     pub(crate) names: Names,
+    pub(crate) errands: Errands,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<StreamExecutor>,
     gateway: RefCell<Cache<Arc<arc_swap::ArcSwap<Gateway>>, Arc<Gateway>>>,
@@ -92,10 +95,12 @@ pub(crate) fn run(
     let worker = runtime.block_on(async {
         let worker = worker(shared, lane);
         spawn_local(take(worker.clone(), accepted));
+        spawn_local(errands::run_all(worker.clone()));
         if lane == 0 {
             spawn_local(health::watch(worker.clone()));
         }
         tick(&worker, &mut sink).await;
+        settle(&worker).await;
         worker
     });
     // What the deadline cuts off ends here, and its events are the last ones.
@@ -110,6 +115,7 @@ fn worker(shared: Arc<Shared>, lane: u16) -> Rc<Worker> {
         upstreams: Upstreams::new(watches.clone()),
         watches,
         names: Names::from_system(),
+        errands: Errands::new(shared.stores.as_ref()),
         http1: connection::http1_builder(&shared),
         http2: connection::http2_builder(&shared),
         gateway: RefCell::new(Cache::new(shared.gateway.clone())),
@@ -154,6 +160,14 @@ async fn tick(worker: &Worker, sink: &mut EventSink) {
             }
         }
     }
+}
+
+/// The last calls to the shared store. What is borrowed goes back once no lane can spend any of it.
+async fn settle(worker: &Worker) {
+    let gateway = worker.gateway();
+    let is_last = worker.shared.lanes_left.fetch_sub(1, Ordering::AcqRel) == 1;
+    let calls = if is_last { gateway.close_leases(now()) } else { gateway.store_calls() };
+    worker.errands.run(calls).await;
 }
 
 fn deliver(worker: &Worker, events: &mut Vec<Event>, sink: &mut EventSink) {

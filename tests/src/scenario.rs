@@ -9,6 +9,7 @@ mod expect;
 mod play_cloudflare;
 mod play_core;
 mod play_proxy;
+mod store;
 mod token;
 mod upstream;
 

@@ -40,6 +40,16 @@ pub enum StoreState {
     HalfOpen,
 }
 
+impl StoreState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StoreState::Closed => "closed",
+            StoreState::Open => "open",
+            StoreState::HalfOpen => "half_open",
+        }
+    }
+}
+
 impl Health {
     pub(crate) fn new(seed: u64) -> Health {
         let inner =

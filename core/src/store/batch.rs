@@ -1,5 +1,7 @@
 //! Calls that are sent together: by digest first, and by text what Redis does not know.
 
+use std::borrow::Borrow;
+
 use super::failure::StoreFailure;
 use super::operation::{Call, Command};
 use super::value::Value;
@@ -10,7 +12,6 @@ pub type Outcome = Result<Value, StoreFailure>;
 /// One pipeline that is to be sent, and what is known of its calls already.
 #[derive(Debug)]
 pub struct Batch {
-    calls: Vec<Call>,
     outcomes: Vec<Outcome>,
     /// The calls that are sent now, by their place; `by_text` once Redis did not know their scripts.
     sent: Vec<usize>,
@@ -27,20 +28,21 @@ pub enum Answered {
 }
 
 impl Batch {
-    pub fn new(calls: Vec<Call>) -> Batch {
+    /// Of so many calls.
+    pub fn new(calls: usize) -> Batch {
         Batch {
-            outcomes: vec![Err(StoreFailure::Unreachable); calls.len()],
-            sent: (0..calls.len()).collect(),
-            calls,
+            outcomes: vec![Err(StoreFailure::Unreachable); calls],
+            sent: (0..calls).collect(),
             by_text: false,
         }
     }
 
-    /// Each script's text goes once: Redis knows it by the time that the next call of the same pipeline names it.
-    pub fn commands(&self) -> Vec<Command> {
+    /// The commands to send for `calls`, which are the same each time. A script's text goes once: Redis knows it by the time
+    /// that the next call of the same pipeline names it.
+    pub fn commands<C: Borrow<Call>>(&self, calls: &[C]) -> Vec<Command> {
         let mut told = Vec::new();
         let command = |index: &usize| {
-            let call = &self.calls[*index];
+            let call = calls[*index].borrow();
             let name = call.script().name;
             if !self.by_text || told.contains(&name) {
                 return call.evalsha();
@@ -87,9 +89,9 @@ mod tests {
         Call::new(key, &Operation::Charge { rule, cost: 1 }).unwrap()
     }
 
-    fn names(batch: &Batch) -> Vec<String> {
+    fn names(batch: &Batch, calls: &[Call]) -> Vec<String> {
         let name = |command: &Command| String::from_utf8_lossy(&command[0]).into_owned();
-        batch.commands().iter().map(name).collect()
+        batch.commands(calls).iter().map(name).collect()
     }
 
     fn unknown() -> Value {
@@ -106,18 +108,19 @@ mod tests {
     fn done(answered: Answered) -> Vec<Outcome> {
         match answered {
             Answered::Done(outcomes) => outcomes,
-            Answered::Again(batch) => panic!("{:?} is sent again", names(&batch)),
+            Answered::Again(batch) => panic!("{batch:?} is sent again"),
         }
     }
 
     #[test]
     fn only_what_redis_does_not_know_is_sent_again_and_each_text_once() {
         let (bucket, log) = (call(Algorithm::TokenBucket), call(Algorithm::SlidingWindowLog));
-        let batch = Batch::new(vec![bucket.clone(), log, bucket.clone(), bucket]);
-        assert_eq!(names(&batch), ["EVALSHA"; 4]);
+        let calls = [bucket.clone(), log, bucket.clone(), bucket];
+        let batch = Batch::new(calls.len());
+        assert_eq!(names(&batch, &calls), ["EVALSHA"; 4]);
         let answers = [unknown(), Value::Integer(2), unknown(), unknown()];
         let batch = again(batch.answered(Ok(answers.into())));
-        assert_eq!(names(&batch), ["EVAL", "EVALSHA", "EVALSHA"]);
+        assert_eq!(names(&batch, &calls), ["EVAL", "EVALSHA", "EVALSHA"]);
         let answers = [Value::Integer(1), Value::Integer(3), Value::Integer(4)];
         let expected = [1, 2, 3, 4].map(|number| Ok(Value::Integer(number)));
         assert_eq!(done(batch.answered(Ok(answers.into()))), expected);
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_failed_is_never_sent_again() {
-        let batch = || Batch::new(vec![call(Algorithm::TokenBucket), call(Algorithm::FixedWindow)]);
+        let batch = || Batch::new(2);
         let failed = Err(StoreFailure::TimedOut);
         assert_eq!(
             done(batch().answered(failed)),

@@ -52,6 +52,7 @@ pub(super) async fn exchange(ticket: Ticket, request: Request<Incoming>) -> Resp
     let mut arrived = None;
     let mut step = gateway.begin(head, declared, &channel.peer, now());
     let reply = loop {
+        channel.worker.errands.look(&gateway);
         step = match step {
             Step::Respond(reply) => break reply,
             Step::Verify(verify) => {
@@ -63,7 +64,10 @@ pub(super) async fn exchange(ticket: Ticket, request: Request<Incoming>) -> Resp
                 let fetched = channel.worker.shared.key_sets.fetch(keys.url()).await;
                 keys.resume(as_core_takes_it(&fetched), now())
             }
-            Step::Charge(charge) => charge.resume([], now()),
+            Step::Charge(charge) => {
+                let answers = channel.worker.errands.ask(charge.calls()).await;
+                charge.resume(answers, now())
+            }
             Step::Local(local) => own::serve(&channel, *local, &body).await,
             Step::Forward(forward) => {
                 // What a previous attempt brought is given up before the next one.

@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use tollgate_core::{Event, LimitOutcome};
 
-use super::{counter, family};
+use super::{counter, family, histogram};
 
 /// Upper bounds in seconds, 1 ms to 30 s.
 const BOUNDS_S: [f64; 14] =
@@ -132,15 +132,8 @@ impl Tally {
     ) -> fmt::Result {
         let mut metric = family(encoder, name, help, MetricType::Histogram)?;
         for (name, service) in &self.services {
-            let histogram = of(service);
-            let labels = [("service", name.as_str())];
-            let mut metric = metric.encode_family(&labels)?;
-            metric.encode_histogram::<[(&str, &str); 0]>(
-                histogram.sum_us as f64 / 1e6,
-                histogram.counts.iter().sum(),
-                &histogram.buckets(),
-                None,
-            )?;
+            let Histogram { counts, sum_us } = of(service);
+            histogram(&mut metric, &[("service", name)], &BOUNDS_S, counts, *sum_us)?;
         }
         Ok(())
     }
@@ -159,11 +152,6 @@ impl Histogram {
             *ours += theirs;
         }
         self.sum_us += other.sum_us;
-    }
-
-    /// Each bucket's own count, as the encoder accumulates them.
-    fn buckets(&self) -> Vec<(f64, u64)> {
-        BOUNDS_S.into_iter().chain([f64::INFINITY]).zip(self.counts).collect()
     }
 }
 

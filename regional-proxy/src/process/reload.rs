@@ -75,6 +75,12 @@ impl Reloader {
         if current.policy.loaded.config.redis_bridge != policy.loaded.config.redis_bridge {
             warn!("redis_bridge: takes effect at the next start");
         }
+        let way = |policy: &PolicyFile| {
+            policy.loaded.config.limits.store.as_ref().map(|store| (store.way.clone(), store.timeout))
+        };
+        if way(&current.policy) != way(&policy) {
+            warn!("rate_limit.store: how it is reached takes effect at the next start");
+        }
         self.shared.issuer.store(issuer.map(Arc::new));
         self.shared.gateway.store(gateway);
         current.options.generation = generation;

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use tollgate_core::store::{Call, Command, StoreFailure};
+use tollgate_core::store::{Call, Command, Outcome, StoreFailure};
 
 use super::link::Link;
 use super::slots::{Address, Redirect, Slots};
-use super::{Journal, Outcome, exchange};
+use super::{Journal, exchange};
 use crate::native::{self, Dialer, Route};
 
 /// Times that one call is redirected. Each is a node's word that it did not run the call.

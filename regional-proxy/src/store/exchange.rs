@@ -1,12 +1,11 @@
-//! Calls by digest first, and by text what Redis does not know.
+//! One pipeline over one connection.
 
 use std::borrow::Borrow;
 
 use tokio::time::{Instant, timeout_at};
 
-use tollgate_core::store::{Call, Command, StoreFailure, Value};
+use tollgate_core::store::{Answered, Batch, Call, Command, Outcome, StoreFailure, Value};
 
-use super::Outcome;
 use super::link::Link;
 use crate::native;
 
@@ -28,37 +27,14 @@ pub(super) async fn by_digest_or_text<C: Borrow<Call>>(
     calls: &[C],
     send: impl AsyncFn(Vec<Command>) -> Result<Vec<Value>, StoreFailure>,
 ) -> Vec<Outcome> {
-    let digests = calls.iter().map(|call| call.borrow().evalsha()).collect();
-    let mut outcomes = each(send(digests).await, calls.len());
-    let is_unknown = |index: &usize| outcomes[*index].as_ref().is_ok_and(Value::is_noscript);
-    let unknown: Vec<usize> = (0..calls.len()).filter(is_unknown).collect();
-    if !unknown.is_empty() {
-        let texts = texts(unknown.iter().map(|index| calls[*index].borrow()));
-        let answered = each(send(texts).await, unknown.len());
-        unknown.into_iter().zip(answered).for_each(|(index, outcome)| outcomes[index] = outcome);
+    let mut batch = Batch::new(calls.len());
+    loop {
+        let answers = send(batch.commands(calls)).await;
+        batch = match batch.answered(answers) {
+            Answered::Again(batch) => batch,
+            Answered::Done(outcomes) => return outcomes,
+        };
     }
-    outcomes
-}
-
-fn each(answered: Result<Vec<Value>, StoreFailure>, count: usize) -> Vec<Outcome> {
-    match answered {
-        Ok(values) => values.into_iter().map(Ok).collect(),
-        Err(failure) => vec![Err(failure); count],
-    }
-}
-
-/// Each script's text once: Redis knows it by the time that the next call of the same pipeline names it.
-fn texts<'a>(calls: impl Iterator<Item = &'a Call>) -> Vec<Command> {
-    let mut told = Vec::new();
-    let command = |call: &Call| {
-        let script = call.script().name;
-        if told.contains(&script) {
-            return call.evalsha();
-        }
-        told.push(script);
-        call.eval()
-    };
-    calls.map(command).collect()
 }
 
 /// Sends commands once. After an error nobody knows which of them were run.

@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use tollgate_core::config::RestStore;
-use tollgate_core::store::rest::{ANSWER_BYTES_MAX, Endpoint, ReadError, read_all, request};
-use tollgate_core::store::{Call, Command, StoreFailure, Value};
+use tollgate_core::store::rest::{ANSWER_BYTES_MAX, Endpoint, read_all, request};
+use tollgate_core::store::{Call, Command, Outcome, StoreFailure, Value};
 
+use super::Journal;
 use super::exchange::by_digest_or_text;
-use super::{Journal, Outcome};
 use crate::upstream::system_roots;
 
 /// Requests of one lane under way, each with a connection where the store speaks HTTP/1.1; more wait within their time.
@@ -30,8 +30,6 @@ pub enum RestError {
     Token(#[from] InvalidHeaderValue),
     #[error(transparent)]
     Tls(#[from] rustls::Error),
-    #[error(transparent)]
-    Client(#[from] reqwest::Error),
 }
 
 /// What every lane's client is made of.
@@ -64,7 +62,7 @@ impl Access {
 }
 
 impl Rest {
-    pub(super) fn new(access: &Access, journal: Arc<Journal>) -> Result<Rest, RestError> {
+    pub(super) fn new(access: &Access, journal: Arc<Journal>) -> Rest {
         let client = Client::builder()
             .tls_backend_preconfigured(access.tls.clone())
             .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
@@ -76,8 +74,9 @@ impl Rest {
             .no_proxy()
             .pool_max_idle_per_host(REQUESTS_MAX)
             .pool_idle_timeout(IDLE)
-            .build()?;
-        Ok(Rest { client, url: access.url.clone(), places: Semaphore::new(REQUESTS_MAX), journal })
+            .build()
+            .expect("its TLS is configured, which is all that can fail");
+        Rest { client, url: access.url.clone(), places: Semaphore::new(REQUESTS_MAX), journal }
     }
 
     pub(super) async fn run(&self, calls: &[Call], deadline: Instant) -> Vec<Outcome> {
@@ -98,21 +97,9 @@ impl Rest {
         let sent = self.client.post(&self.url).body(body).send().await;
         let mut response = sent.map_err(|_| StoreFailure::Unreachable)?;
         let status = response.status().as_u16();
-        // What stands before the store says so when the store is away.
-        if matches!(status, 502..=504) {
-            return Err(StoreFailure::Unreachable);
-        }
         let body = bounded(&mut response).await?;
-        read_all(status, &body, commands.len()).map_err(|error| {
-            let failure = match error {
-                ReadError::Unauthorized | ReadError::Refused(_) => StoreFailure::Refused,
-                ReadError::TooLong | ReadError::NotTheProtocol(_) | ReadError::Count { .. } => {
-                    StoreFailure::Garbled
-                }
-            };
-            self.journal.tell(error);
-            failure
-        })
+        let read = read_all(status, &body, commands.len());
+        read.inspect_err(|error| self.journal.tell(error)).map_err(StoreFailure::from)
     }
 }
 

@@ -32,6 +32,10 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
                 fetch.finish(as_core_takes_it(&fetched), now());
             });
         }
+        if !work.store.is_empty() {
+            let worker = worker.clone();
+            spawn_local(async move { worker.errands.run(work.store).await });
+        }
         sleep(Duration::from_micros(work.next_deadline_us.saturating_sub(now().mono_us).max(1_000))).await;
     }
 }

@@ -16,7 +16,9 @@ use super::expect::{Differences, Got, Names};
 use super::{Answer, Attempt, Case, Exchange, Fault, Headers, START_MONO_US, START_WALL_US};
 
 pub fn play(case: &Case) -> Result<()> {
-    let text = serde_json::to_string(&case.config)?;
+    let mut config = case.config.clone();
+    super::store::imagine(&mut config);
+    let text = serde_json::to_string(&config)?;
     let loaded = tollgate_core::config::load(&text, "scenario", &tollgate_core::config::NoSources)?;
     let options = Options {
         node: "scenario".to_owned(),

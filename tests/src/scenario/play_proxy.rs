@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client;
 use super::expect::{Differences, Got, Names};
+use super::store::{self, Redis};
 use super::upstream::Upstreams;
 use super::{Case, Exchange};
 
@@ -47,6 +48,7 @@ pub fn play(case: &Case, binary: &Path) -> Result<()> {
 /// A running proxy and what stands around it.
 struct Stage {
     _proxy: Child,
+    _store: Option<Redis>,
     listen: SocketAddr,
     upstreams: Upstreams,
     names: Names,
@@ -57,6 +59,7 @@ impl Stage {
     async fn set(case: &Case, binary: &Path) -> Result<Stage> {
         let mut config = case.config.clone();
         let (upstreams, names) = Upstreams::start(&mut config).await?;
+        let store = store::start(&mut config).await?;
         let folder = TempDir::new()?;
         let listen = free_address()?;
         // The runner is the load balancer that the PROXY header is believed of, beside those of the case.
@@ -90,7 +93,7 @@ impl Stage {
         };
         timeout(PATIENCE, ready).await.context("the proxy does not listen")??;
         let events = EventLog::of(folder);
-        Ok(Stage { _proxy: proxy, listen, upstreams, names, events })
+        Ok(Stage { _proxy: proxy, _store: store, listen, upstreams, names, events })
     }
 
     async fn play(&mut self, exchange: &Exchange, at_ms: u64) -> Result<()> {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rcgen::{CertificateParams, KeyPair};
-use tollgate::store::{Outcome, Store, Stores};
+use tollgate::store::{Store, Stores};
 use tollgate_core::config::{self, Algorithm, NoSources};
-use tollgate_core::store::{Call, Charged, Key, Operation, Part, Rule, StoreFailure};
+use tollgate_core::store::{Call, Charged, Key, Operation, Outcome, Part, Rule, StoreFailure};
 
 use crate::bridge;
 use crate::cluster::{Cluster, Stage};
@@ -66,7 +66,7 @@ async fn answered(store: &Store, subject: &str) -> u64 {
 async fn a_batch_is_one_pipeline_whose_answers_are_in_order() {
     let server = Server::start();
     let stores = native(server.port);
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     let calls = [charge("a", 1), charge("b", 20), charge("a", 300)];
     let answers = |outcomes: Vec<Outcome>| outcomes.iter().map(remaining).collect::<Vec<_>>();
     assert_eq!(answers(store.run(&calls).await), [Ok(999), Ok(980), Ok(699)]);
@@ -81,7 +81,7 @@ async fn a_batch_is_one_pipeline_whose_answers_are_in_order() {
 #[tokio::test]
 async fn a_batch_of_any_size_is_answered() {
     let server = Server::start();
-    let store = native(server.port).connect().unwrap();
+    let store = native(server.port).connect();
     assert_eq!(store.run(&[]).await, []);
     let calls: Vec<Call> = (0..500).map(|_| charge("a", 1)).collect();
     let left: Vec<_> = store.run(&calls).await.iter().map(remaining).collect();
@@ -92,7 +92,7 @@ async fn a_batch_of_any_size_is_answered() {
 async fn scripts_that_are_flushed_are_sent_again_and_run_once() {
     let mut server = Server::start();
     let stores = native(server.port);
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     assert_eq!(charged(&store, "a").await, Ok(999));
     server.words(&["SCRIPT", "FLUSH"]);
     let together = join_all((0..50).map(|_| charged(&store, "a"))).await;
@@ -105,7 +105,7 @@ async fn scripts_that_are_flushed_are_sent_again_and_run_once() {
 async fn a_store_that_is_away_fails_calls_and_comes_back_by_itself() {
     let port = free_port();
     let stores = native(port);
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     assert_eq!(charged(&store, "a").await, Err(StoreFailure::Unreachable));
     let server = Server::start_with(port, &[]);
     assert_eq!(answered(&store, "a").await, 999);
@@ -123,7 +123,7 @@ async fn a_store_that_is_away_fails_calls_and_comes_back_by_itself() {
 async fn a_silent_store_is_waited_for_until_the_time_is_over_by_so_many_and_no_more() {
     let server = Server::start();
     let stores = native(server.port);
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     assert_eq!(charged(&store, "a").await, Ok(999));
     server.signal("STOP");
     let began = Instant::now();
@@ -145,7 +145,7 @@ async fn a_store_that_wants_a_password_gets_the_one_in_the_url() {
     ]);
     let port = admin.port;
     let store = |credentials: &str| {
-        stores(&format!("redis: {{ url: \"redis://{credentials}@127.0.0.1:{port}\" }}")).connect().unwrap()
+        stores(&format!("redis: {{ url: \"redis://{credentials}@127.0.0.1:{port}\" }}")).connect()
     };
     assert_eq!(charged(&store("tg:se%2Fcret"), "a").await, Ok(999));
     assert_eq!(charged(&store("tg:other"), "a").await, Err(StoreFailure::Refused));
@@ -156,7 +156,7 @@ async fn a_store_that_wants_a_password_gets_the_one_in_the_url() {
 #[tokio::test]
 async fn a_key_that_holds_something_else_is_refused() {
     let mut server = Server::start();
-    let store = native(server.port).connect().unwrap();
+    let store = native(server.port).connect();
     server.words(&["LPUSH", key("a").as_str(), "x"]);
     assert_eq!(charged(&store, "a").await, Err(StoreFailure::Refused));
     assert_eq!(charged(&store, "b").await, Ok(999));
@@ -198,7 +198,7 @@ async fn tls_trusts_the_file_that_is_named_and_nothing_else() {
     let store = |host: &str, ca_file: &std::path::Path| {
         let section =
             format!("redis: {{ url: \"rediss://{host}:{port}\", ca_file: \"{}\" }}", ca_file.display());
-        stores(&section).connect().unwrap()
+        stores(&section).connect()
     };
     assert_eq!(answered(&store("localhost", &own), "a").await, 999);
     assert_eq!(charged(&store("localhost", &other), "a").await, Err(StoreFailure::Unreachable));
@@ -235,7 +235,7 @@ async fn sentinels_say_who_the_master_is_also_after_it_was_lost() {
         "redis: {{ urls: [\"redis://127.0.0.1:{away}\", \"redis://127.0.0.1:{sentinel_port}\"], \
          sentinel: {{ master: mymaster }} }}"
     ));
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     assert_eq!(answered(&store, "a").await, 999);
     eventually("the replica has it", || match replica.words(&["EXISTS", key("a").as_str()]) {
         tollgate_core::store::Value::Integer(1) => Ok(()),
@@ -263,7 +263,7 @@ async fn a_cluster_is_asked_where_the_key_is_also_after_it_moved() {
     // By one node's name, which tells of the others.
     let port = cluster.nodes[1].port;
     let stores = stores(&format!("redis: {{ url: \"redis://127.0.0.1:{port}\", cluster: true }}"));
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     let subjects: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
     let calls: Vec<Call> = subjects.iter().map(|subject| charge(subject, 1)).collect();
     let owners: HashSet<usize> =
@@ -293,7 +293,7 @@ async fn a_lost_node_of_a_cluster_takes_only_its_own_keys_with_it() {
     let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port).collect();
     let urls: Vec<String> = ports.iter().map(|port| format!("\"redis://127.0.0.1:{port}\"")).collect();
     let store = stores(&format!("redis: {{ urls: [{}], cluster: true }}", urls.join(", ")));
-    let store = store.connect().unwrap();
+    let store = store.connect();
     for node in &mut cluster.nodes {
         node.words(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
     }
@@ -314,16 +314,16 @@ async fn the_rest_protocol_is_another_way_to_the_same_answers() {
     let over_rest =
         |token: &str| stores(&format!("rest: {{ url: \"http://{}\", token: {token} }}", bridge.address));
     let stores = over_rest(bridge::GATEWAY);
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     let calls = [charge("a", 1), charge("b", 20), charge("a", 300)];
     let outcomes = store.run(&calls).await;
     assert_eq!(outcomes.iter().map(remaining).collect::<Vec<_>>(), [Ok(999), Ok(980), Ok(699)]);
     assert_eq!(stores.stats().commands, 6);
-    assert_eq!(charged(&native(server.port).connect().unwrap(), "a").await, Ok(698));
+    assert_eq!(charged(&native(server.port).connect(), "a").await, Ok(698));
     let together = join_all((0..100).map(|_| charged(&store, "a"))).await;
     let distinct: HashSet<_> = together.iter().map(|left| left.unwrap()).collect();
     assert_eq!(distinct, (598..698).collect());
-    let wrong = over_rest("another").connect().unwrap();
+    let wrong = over_rest("another").connect();
     assert_eq!(charged(&wrong, "a").await, Err(StoreFailure::Refused));
     server.kill();
     assert_eq!(charged(&store, "a").await, Err(StoreFailure::Unreachable));

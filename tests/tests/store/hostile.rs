@@ -47,7 +47,7 @@ fn check(name: &str, of: impl Fn(u16) -> Stores, answer: Vec<u8>, end: End, expe
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (port, calls) = server(answer, end);
     let stores = of(port);
-    let store = stores.connect().unwrap();
+    let store = stores.connect();
     let began = Instant::now();
     let outcomes = runtime.block_on(store.run(&[charge("a", 1)]));
     assert_eq!(outcomes, [Err(expected)], "{name}");

@@ -22,6 +22,9 @@ pub enum ReadError {
     NotTheProtocol(u16),
     #[error("the store refused the token")]
     Unauthorized,
+    /// What stands before the store says so.
+    #[error("the store is away (status {0})")]
+    Away(u16),
     /// To the request as a whole: a bad request, a transaction that was not run, a limit of the service.
     #[error("the store refused the request: {0}")]
     Refused(String),
@@ -75,8 +78,7 @@ impl From<ReadError> for StoreFailure {
     fn from(error: ReadError) -> StoreFailure {
         match error {
             ReadError::Unauthorized | ReadError::Refused(_) => StoreFailure::Refused,
-            // What stands before the store says so when the store is away.
-            ReadError::NotTheProtocol(502..=504) => StoreFailure::Unreachable,
+            ReadError::Away(_) => StoreFailure::Unreachable,
             ReadError::TooLong | ReadError::NotTheProtocol(_) | ReadError::Count { .. } => {
                 StoreFailure::Garbled
             }
@@ -90,6 +92,9 @@ fn parse(status: u16, body: &[u8]) -> Result<Json, ReadError> {
     }
     if status == 401 || status == 403 {
         return Err(ReadError::Unauthorized);
+    }
+    if matches!(status, 502..=504) {
+        return Err(ReadError::Away(status));
     }
     let answer: Json = serde_json::from_slice(body).map_err(|_| ReadError::NotTheProtocol(status))?;
     match (status, value_of(&answer)) {
