@@ -1,6 +1,7 @@
 //! From the tree to any `Deserialize` type, with a fault that knows where it happened.
 
 use std::fmt::{self, Display};
+use std::ops::{Deref, DerefMut};
 
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, MapAccess, SeqAccess,
@@ -11,9 +12,13 @@ use serde::forward_to_deserialize_any;
 use super::{Entry, Node, Path, Scalar, Step, Typed, Value};
 use crate::config::report::{Position, nearest};
 
-/// Why a tree is not the type that was asked for.
+/// Why a tree is not the type that was asked for. Boxed, since there are hundreds of places in a document that may be
+/// wrong, and each of them moves a result about: in wasm that is code.
 #[derive(Debug)]
-pub(in crate::config) struct Fault {
+pub(in crate::config) struct Fault(Box<Details>);
+
+#[derive(Debug)]
+pub(in crate::config) struct Details {
     /// From the value outwards while the error travels up.
     steps: Vec<Step>,
     /// Of the key or value at fault, as far as it is known.
@@ -35,7 +40,7 @@ impl Fault {
     }
 
     fn new(kind: Kind, message: String) -> Fault {
-        Fault { steps: Vec::new(), position: None, kind, message }
+        Fault(Box::new(Details { steps: Vec::new(), position: None, kind, message }))
     }
 
     fn at(mut self, position: Position) -> Fault {
@@ -48,9 +53,31 @@ impl Fault {
         self
     }
 
+    fn of(mut self, entry: &Entry) -> Fault {
+        // A mapping in a block starts with its first key, which would point at the wrong one.
+        if self.steps.is_empty() && !matches!(entry.node.value, Value::Scalar(_)) {
+            self.position = Some(entry.position);
+        }
+        self.under(Step::Key(entry.key.clone()))
+    }
+
     fn hiding(mut self, scalar: &Scalar) -> Fault {
-        self.message = scalar.without_expansion(self.message);
+        self.message = scalar.without_expansion(std::mem::take(&mut self.message));
         self
+    }
+}
+
+impl Deref for Fault {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Fault {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
     }
 }
 
@@ -121,6 +148,48 @@ fn mismatch(unexpected: Unexpected<'_>, expected: &dyn Expected) -> String {
     format!("expected {expected}, found {found}")
 }
 
+impl Node {
+    /// The fault that this is not what was `expected`. Every visitor's own default says the same; this is there once.
+    fn unfit(&self, expected: &dyn Expected) -> Fault {
+        let mismatch = |unexpected| <Fault as de::Error>::invalid_type(unexpected, expected);
+        let fault = match &self.value {
+            Value::Sequence(_) => mismatch(Unexpected::Seq),
+            Value::Mapping(_) => mismatch(Unexpected::Map),
+            Value::Scalar(scalar) => match scalar.typed() {
+                Typed::Null => mismatch(Unexpected::Unit),
+                Typed::Bool(value) => mismatch(Unexpected::Bool(value)),
+                Typed::Integer(value) => match (u64::try_from(value), i64::try_from(value)) {
+                    (Ok(value), _) => mismatch(Unexpected::Unsigned(value)),
+                    (_, Ok(value)) => mismatch(Unexpected::Signed(value)),
+                    _ => too_large(value),
+                },
+                Typed::Float(value) => mismatch(Unexpected::Float(value)),
+                Typed::Text(text) => mismatch(Unexpected::Str(text)),
+            }
+            .hiding(scalar),
+        };
+        fault.at(self.position)
+    }
+
+    fn number<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Result<V::Value, Fault> {
+        let Value::Scalar(scalar) = &self.value else { return Err(self.unfit(&visitor)) };
+        let result = match scalar.typed() {
+            Typed::Integer(value) => match (u64::try_from(value), i64::try_from(value)) {
+                (Ok(value), _) => visitor.visit_u64(value),
+                (_, Ok(value)) => visitor.visit_i64(value),
+                _ => Err(too_large(value)),
+            },
+            Typed::Float(value) => visitor.visit_f64(value),
+            _ => return Err(self.unfit(&visitor)),
+        };
+        result.map_err(|fault| fault.hiding(scalar).at(self.position))
+    }
+}
+
+fn too_large(number: i128) -> Fault {
+    Fault::new(Kind::Value, format!("`{number}` is too large a number"))
+}
+
 impl<'de> Deserializer<'de> for &'de Node {
     type Error = Fault;
 
@@ -130,20 +199,39 @@ impl<'de> Deserializer<'de> for &'de Node {
                 let result = match scalar.typed() {
                     Typed::Null => visitor.visit_unit(),
                     Typed::Bool(value) => visitor.visit_bool(value),
-                    Typed::Integer(value) => match (u64::try_from(value), i64::try_from(value)) {
-                        (Ok(value), _) => visitor.visit_u64(value),
-                        (_, Ok(value)) => visitor.visit_i64(value),
-                        _ => Err(Fault::new(Kind::Value, format!("`{value}` is too large a number"))),
-                    },
-                    Typed::Float(value) => visitor.visit_f64(value),
                     Typed::Text(text) => visitor.visit_borrowed_str(text),
+                    Typed::Integer(_) | Typed::Float(_) => return self.number(visitor),
                 };
-                result.map_err(|fault| fault.hiding(scalar))
+                result.map_err(|fault: Fault| fault.hiding(scalar))
             }
             Value::Sequence(items) => visitor.visit_seq(Items { items: items.iter().enumerate() }),
             Value::Mapping(entries) => visitor.visit_map(Entries { entries: entries.iter(), current: None }),
         };
         result.map_err(|fault| fault.at(self.position))
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let Value::Scalar(scalar) = &self.value else { return Err(self.unfit(&visitor)) };
+        match scalar.typed() {
+            Typed::Bool(value) => visitor.visit_bool(value),
+            _ => Err(self.unfit(&visitor)),
+        }
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.number(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.number(visitor)
     }
 
     /// A plain scalar is text where text is wanted: `min_version: 1.2`, or a password of digits from a variable.
@@ -152,7 +240,7 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::Scalar(scalar) if !scalar.is_null() => visitor
                 .visit_borrowed_str(scalar.text())
                 .map_err(|fault: Fault| fault.hiding(scalar).at(self.position)),
-            _ => self.deserialize_any(visitor),
+            _ => Err(self.unfit(&visitor)),
         }
     }
 
@@ -167,6 +255,12 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let Value::Sequence(items) = &self.value else { return Err(self.unfit(&visitor)) };
+        let items = Items { items: items.iter().enumerate() };
+        visitor.visit_seq(items).map_err(|fault: Fault| fault.at(self.position))
+    }
+
     /// A section whose keys are all commented out is one with nothing but defaults.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
@@ -177,16 +271,15 @@ impl<'de> Deserializer<'de> for &'de Node {
         self.deserialize_map(visitor)
     }
 
+    /// A derived struct would read a list as its fields in order; here it is none.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let result = match &self.value {
-            Value::Scalar(scalar) if scalar.is_null() => {
-                visitor.visit_map(Entries { entries: [].iter(), current: None })
-            }
-            // A derived struct would read a list as its fields in order.
-            Value::Sequence(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
-            _ => self.deserialize_any(visitor),
+        let entries = match &self.value {
+            Value::Mapping(entries) => entries.as_slice(),
+            Value::Scalar(scalar) if scalar.is_null() => &[],
+            _ => return Err(self.unfit(&visitor)),
         };
-        result.map_err(|fault: Fault| fault.at(self.position))
+        let entries = Entries { entries: entries.iter(), current: None };
+        visitor.visit_map(entries).map_err(|fault: Fault| fault.at(self.position))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -215,8 +308,8 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple
-        tuple_struct identifier ignored_any
+        i8 i16 i32 i64 i128 u8 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        ignored_any
     }
 }
 
@@ -264,12 +357,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let entry = self.current.expect("serde asks for a value only after its key");
-        seed.deserialize(&entry.node).map_err(|fault| {
-            // A mapping in a block starts with its first key, which would point at the wrong one.
-            let own = fault.steps.is_empty() && !matches!(entry.node.value, Value::Scalar(_));
-            let fault = if own { Fault { position: Some(entry.position), ..fault } } else { fault };
-            fault.under(Step::Key(entry.key.clone()))
-        })
+        seed.deserialize(&entry.node).map_err(|fault| fault.of(entry))
     }
 }
 
