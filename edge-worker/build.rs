@@ -1,14 +1,11 @@
-//! Compiles the policy into the Worker: `policy.yaml`, or the file that `TOLLGATE_POLICY` names.
-
-#[path = "src/unserved.rs"]
-mod unserved;
+//! Compiles the policy into the adapter: `policy.yaml`, or the file that `TOLLGATE_POLICY` names.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use tollgate_core::config::{Sources, bundle};
+use tollgate_core::config::{Sources, Target, bundle};
 
-/// The environment of the build. Only the Worker's own is kept: a bundle holds references.
+/// The environment of the build. Only the adapter's own is kept: a bundle holds references.
 struct Environment;
 
 impl Sources for Environment {
@@ -18,7 +15,7 @@ impl Sources for Environment {
     }
 
     fn file(&self, _: &str) -> Result<String, String> {
-        Err("there are no files in a Worker".into())
+        Err("there are no files at an edge".into())
     }
 }
 
@@ -40,15 +37,20 @@ fn main() {
     }
 }
 
+fn target() -> Target {
+    match env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("wasi") => Target::Spin,
+        _ => Target::Cloudflare,
+    }
+}
+
 fn compile(file: &Path) -> Result<String, String> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-    let (bundle, loaded) = bundle(&text, &name, &Environment).map_err(|errors| errors.to_string())?;
+    let (bundle, loaded) =
+        bundle(&text, &name, &Environment, target()).map_err(|errors| errors.to_string())?;
     for warning in &loaded.warnings {
         println!("cargo::warning={name}:{warning}");
-    }
-    for warning in unserved::unserved(&loaded.config) {
-        println!("cargo::warning={name}: {warning}");
     }
     Ok(bundle)
 }

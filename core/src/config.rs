@@ -13,6 +13,8 @@ mod model;
 mod report;
 mod secrecy;
 mod store;
+#[cfg(feature = "yaml")]
+mod target;
 mod tree;
 mod validate;
 #[cfg(feature = "yaml")]
@@ -25,7 +27,9 @@ pub use bundle::from_bundle;
 pub use cidr::CidrError;
 pub use load::{Loaded, NoSources, Sources};
 #[cfg(feature = "yaml")]
-pub use load::{load, schema};
+pub use load::{check, load, schema};
 pub use model::*;
 pub use report::{ConfigError, ConfigErrors, Position, Warning};
 pub use store::{RedisStore, RedisTopology, RestStore, Share, Store, StoreWay};
+#[cfg(feature = "yaml")]
+pub use target::Target;

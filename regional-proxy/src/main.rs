@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tollgate::policy::PolicyFile;
 use tollgate::{demo, issuer, policy, process};
+use tollgate_core::config::Target;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,6 +36,9 @@ enum Command {
     },
     /// Validate a configuration without starting anything.
     Check {
+        /// Where it is to be served; names, too, what is not done there. Default: by this program.
+        #[arg(long)]
+        target: Option<Edge>,
         /// The policy file (YAML).
         file: PathBuf,
     },
@@ -42,6 +46,9 @@ enum Command {
     ///
     /// The variables it names must be set, so that it can be validated; the bundle keeps the references only.
     Bundle {
+        /// Refuses what is not done there. Default: for any edge.
+        #[arg(long)]
+        target: Option<Edge>,
         /// The policy file (YAML).
         file: PathBuf,
     },
@@ -49,6 +56,21 @@ enum Command {
     Schema,
     /// Read a password from standard input and print its Argon2id hash, for `password_hash` of a login's user.
     HashPassword,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Edge {
+    Cloudflare,
+    Spin,
+}
+
+impl From<Edge> for Target {
+    fn from(edge: Edge) -> Target {
+        match edge {
+            Edge::Cloudflare => Target::Cloudflare,
+            Edge::Spin => Target::Spin,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -69,9 +91,9 @@ fn run(arguments: Arguments) -> Result<()> {
     match arguments.command.or_else(from_environment) {
         None => demo::run(),
         Some(Command::Serve { config }) => process::run(PolicyFile::read(&config)?, Vec::new(), |_| {}),
-        Some(Command::Check { file }) => check(&file),
-        Some(Command::Bundle { file }) => {
-            println!("{}", policy::bundle(&file)?);
+        Some(Command::Check { target, file }) => check(&file, target),
+        Some(Command::Bundle { target, file }) => {
+            println!("{}", policy::bundle(&file, target.map_or(Target::Region, Target::from))?);
             Ok(())
         }
         Some(Command::Schema) => {
@@ -82,11 +104,19 @@ fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-fn check(file: &Path) -> Result<()> {
-    let policy = PolicyFile::read(file)?;
-    policy.issuer(None)?;
-    policy::warn(&policy.loaded);
-    println!("{} is valid: {} services", file.display(), policy.loaded.config.services.len());
+fn check(file: &Path, target: Option<Edge>) -> Result<()> {
+    let loaded = match target {
+        Some(edge) => policy::check(file, edge.into())?,
+        None => {
+            let policy = PolicyFile::read(file)?;
+            policy.issuer(None)?;
+            policy.loaded
+        }
+    };
+    for warning in &loaded.warnings {
+        eprintln!("{}:{warning}", file.display());
+    }
+    println!("{} is valid: {} services", file.display(), loaded.config.services.len());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tollgate_core::config::{self, ConfigErrors, Loaded, Sources};
+use tollgate_core::config::{self, ConfigErrors, Loaded, Sources, Target};
 use tollgate_core::{BuildError, Gateway, Options};
 
 use crate::issuer::{Issuer, IssuerError};
@@ -34,7 +34,7 @@ pub enum PolicyError {
 
 impl PolicyFile {
     pub fn read(path: &Path) -> Result<PolicyFile, PolicyError> {
-        let text = read(path).map_err(|reason| PolicyError::Read { path: path.to_owned(), reason })?;
+        let text = text(path)?;
         let loaded = config::load(&text, &path.display().to_string(), &System)?;
         Ok(PolicyFile { path: Some(path.to_owned()), loaded, text })
     }
@@ -73,11 +73,16 @@ impl PolicyFile {
 }
 
 /// The file compiled for adapters that read no YAML.
-pub fn bundle(path: &Path) -> Result<String, PolicyError> {
-    let text = read(path).map_err(|reason| PolicyError::Read { path: path.to_owned(), reason })?;
-    let (bundle, loaded) = config::bundle(&text, &path.display().to_string(), &System)?;
+pub fn bundle(path: &Path, target: Target) -> Result<String, PolicyError> {
+    let text = text(path)?;
+    let (bundle, loaded) = config::bundle(&text, &path.display().to_string(), &System, target)?;
     warn(&loaded);
     Ok(bundle)
+}
+
+/// The file as an edge would take it.
+pub fn check(path: &Path, target: Target) -> Result<Loaded, PolicyError> {
+    Ok(config::check(&text(path)?, &path.display().to_string(), &System, target)?)
 }
 
 /// Logs what the policy asks for and does not get.
@@ -99,6 +104,10 @@ impl Sources for System {
         // An editor's last line end is not part of a secret.
         read(Path::new(path)).map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
     }
+}
+
+fn text(path: &Path) -> Result<String, PolicyError> {
+    read(path).map_err(|reason| PolicyError::Read { path: path.to_owned(), reason })
 }
 
 fn read(path: &Path) -> Result<String, String> {

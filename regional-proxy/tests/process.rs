@@ -163,6 +163,29 @@ fn check_reports_every_mistake_with_its_place_and_the_nearest_key() {
 }
 
 #[test]
+fn check_for_an_edge_names_what_is_not_done_there() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("edge.yaml");
+    let check = |rule: &str, target: &str| {
+        let policy = format!("routing:\n  services:\n    a:\n      urls: ['https://one']\n      {rule}\n");
+        std::fs::write(&file, policy).unwrap();
+        let output = tollgate().args(["check", "--target", target]).arg(&file).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let name = file.display();
+    let refused = format!(
+        "tollgate: the configuration is not valid:\n{name}:5:20: routing.services.a.host_header: the platform derives \
+         `Host` from the URL; write the host into `urls`, or leave this to a regional proxy\n"
+    );
+    let warned = format!(
+        "{name}:5:24: routing.services.a.connect_timeout: fetch has no such deadline; `timeout` covers connecting, too\n"
+    );
+    assert_eq!(check("host_header: preserve", "spin"), (Some(1), refused));
+    assert_eq!(check("connect_timeout: 1s", "cloudflare"), (Some(0), warned));
+    assert_eq!(check("connect_timeout: 1s", "spin"), (Some(0), String::new()));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let output = tollgate().args(["serve", "--config", "/nowhere.yaml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

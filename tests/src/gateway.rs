@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
-use tollgate_core::config::{NoSources, bundle};
+use tollgate_core::config::{NoSources, Target, bundle};
 
 use crate::scenario::EventLog;
 use crate::workerd::{Service, Workerd};
@@ -59,7 +59,7 @@ impl Adapter {
             Adapter::Proxy { binary } => proxy(binary, listen, services, auth).await?,
             Adapter::Cloudflare { worker, workerd } => {
                 let policy = json!({ "routing": { "services": services }, "auth": auth });
-                let (bundle, _) = bundle(&policy.to_string(), "policy", &NoSources)?;
+                let (bundle, _) = bundle(&policy.to_string(), "policy", &NoSources, Target::Region)?;
                 let (workerd, mut events) =
                     Workerd::start(workerd, worker, &[Service { listen, bundle }]).await?;
                 Running::Cloudflare { _workerd: workerd, events: events.remove(0) }

@@ -8,8 +8,12 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+#[cfg(feature = "yaml")]
+use super::load::VariablesOnly;
 use super::load::{self, Loaded, Sources};
 use super::report::{ConfigError, ConfigErrors, Position};
+#[cfg(feature = "yaml")]
+use super::target::Target;
 use super::tree::{Entry, Node, Scalar, Value};
 
 /// Changes when a bundle of today could no longer be read.
@@ -22,16 +26,22 @@ const QUOTE: char = '\'';
 const PLACE: Position = Position { line: 1, column: 1 };
 
 /// Compiles the policy file `text`, called `name` in errors. The variables it names must be set, so that it can be
-/// validated; their values are not kept.
+/// validated; their values are not kept. A bundle for no edge in particular ([`Target::Region`]) is for any.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with the file, files among its variables included: there are none where a bundle runs.
+/// Everything that is wrong with the file, files among its variables included: there are none where a bundle runs; and
+/// what would mean something else at `target`.
 #[cfg(feature = "yaml")]
-pub fn bundle(text: &str, name: &str, sources: &dyn Sources) -> Result<(String, Loaded), ConfigErrors> {
-    let (tree, defects) = load::parse(text, name)?;
+pub fn bundle(
+    text: &str,
+    name: &str,
+    sources: &dyn Sources,
+    target: Target,
+) -> Result<(String, Loaded), ConfigErrors> {
+    let (tree, _) = load::parse(text, name)?;
     let written = serde_json::to_string(&Written { format: FORMAT, policy: &tree });
-    let loaded = load::resolve(tree, defects, name, &VariablesOnly(sources))?;
+    let loaded = load::check(text, name, &VariablesOnly(sources), target)?;
     Ok((written.expect("texts, lists and mappings by text always serialise"), loaded))
 }
 
@@ -49,7 +59,7 @@ pub fn from_bundle(bundle: &[u8], sources: &dyn Sources) -> Result<Loaded, Confi
     if format != FORMAT {
         return Err(refuse(format!("format {format} cannot be read here, only {FORMAT}; compile it again")));
     }
-    load::resolve(policy, Vec::new(), NAME, sources)
+    load::resolve(policy, Vec::new(), NAME, sources, |_, _| {})
 }
 
 #[cfg(feature = "yaml")]
@@ -64,20 +74,6 @@ struct Written<'a> {
 struct Read {
     format: u32,
     policy: Node,
-}
-
-#[cfg(feature = "yaml")]
-struct VariablesOnly<'a>(&'a dyn Sources);
-
-#[cfg(feature = "yaml")]
-impl Sources for VariablesOnly<'_> {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.0.variable(name)
-    }
-
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("there are no files where a bundle runs; name a variable".into())
-    }
 }
 
 #[cfg(feature = "yaml")]
@@ -148,7 +144,7 @@ mod tests {
     const VOCABULARY: &str = include_str!("testdata/vocabulary.yaml");
 
     fn compiled(text: &str, sources: &dyn Sources) -> String {
-        bundle(text, "f", sources).unwrap_or_else(|errors| panic!("{text}\n{errors}")).0
+        bundle(text, "f", sources, Target::Region).unwrap_or_else(|errors| panic!("{text}\n{errors}")).0
     }
 
     fn refusal(bundle: &[u8], sources: &dyn Sources) -> String {
@@ -179,7 +175,7 @@ mod tests {
     fn scalars_keep_whether_they_are_text() {
         let text = "routing:\n  services:\n    '1': { urls: 'http://one', timeout: \"${SECRET}\" }\n    s: { urls: 'http://two', retries: \"2\" }\n";
         let file = load(text, "f", &Secret("5s")).unwrap_err().to_string();
-        let read = bundle(text, "f", &Secret("5s")).unwrap_err().to_string();
+        let read = bundle(text, "f", &Secret("5s"), Target::Region).unwrap_err().to_string();
         assert_eq!(read, file);
         let bundle =
             compiled("routing: { services: { s: { urls: ['http://one'], retries: 2 } } }", &NoSources);
@@ -207,7 +203,7 @@ mod tests {
             load(text, "f", &Secret("")).unwrap().config.services[0].endpoints[0].host,
             "host-of-a-file"
         );
-        let refused = bundle(text, "f", &Secret("")).unwrap_err().to_string();
+        let refused = bundle(text, "f", &Secret(""), Target::Region).unwrap_err().to_string();
         let expected = "f:4:14: routing.services.s.urls[0]: `${file:/host}` cannot be read: there are no files \
                         where a bundle runs; name a variable";
         assert_eq!(refused, expected);

@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::document::Document;
 use super::report::{At, ConfigError, ConfigErrors, ERRORS_MAX, Report, Warning};
+#[cfg(feature = "yaml")]
+use super::target::{self, Target};
 use super::tree::{self, Defect, Fault, Kind, Node, Path, Step, Typed, Value};
 use super::{Config, validate};
 
@@ -50,8 +52,39 @@ impl Sources for NoSources {
 /// Everything that is wrong with the file, up to a bound, and not only the first.
 #[cfg(feature = "yaml")]
 pub fn load(text: &str, name: &str, sources: &dyn Sources) -> Result<Loaded, ConfigErrors> {
+    check(text, name, sources, Target::Region)
+}
+
+/// As [`load`], with what `target` does not do of the policy among the errors and warnings. Files are an error where
+/// there are none.
+///
+/// # Errors
+///
+/// As those of `load`, and what would mean something else there.
+#[cfg(feature = "yaml")]
+pub fn check(text: &str, name: &str, sources: &dyn Sources, target: Target) -> Result<Loaded, ConfigErrors> {
     let (tree, defects) = parse(text, name)?;
-    resolve(tree, defects, name, sources)
+    match target.is_edge() {
+        true => resolve(tree, defects, name, &VariablesOnly(sources), |document, at| {
+            target::unserved(document, at, target);
+        }),
+        false => resolve(tree, defects, name, sources, |_, _| {}),
+    }
+}
+
+/// Sources without files, as an edge has them.
+#[cfg(feature = "yaml")]
+pub(super) struct VariablesOnly<'a>(pub(super) &'a dyn Sources);
+
+#[cfg(feature = "yaml")]
+impl Sources for VariablesOnly<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.variable(name)
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("there are no files where a bundle runs; name a variable".into())
+    }
 }
 
 /// The tree of the policy file `text` as written, and what its parser found wrong with it.
@@ -67,12 +100,13 @@ pub(super) fn parse(text: &str, name: &str) -> Result<(Node, Vec<Defect>), Confi
     }
 }
 
-/// Expands the variables of a policy and validates it; `defects` are known already.
+/// Expands the variables of a policy and validates it; `defects` are known already, and `more` has a look of its own.
 pub(super) fn resolve(
     mut tree: Node,
     mut defects: Vec<Defect>,
     name: &str,
     sources: &dyn Sources,
+    more: impl FnOnce(&Document, &At<'_>),
 ) -> Result<Loaded, ConfigErrors> {
     let mut hidden = Vec::new();
     tree::expand(&mut tree, &Path::default(), sources, &mut defects, &mut hidden);
@@ -81,7 +115,9 @@ pub(super) fn resolve(
         return Err(ConfigErrors::new(name, errors));
     };
     let report = Report::new(hidden);
-    let config = validate::config(&document, &At::root(&report, &tree));
+    let root = At::root(&report, &tree);
+    let config = validate::config(&document, &root);
+    more(&document, &root);
     let (found, mut warnings) = report.into_parts();
     errors.extend(found);
     match config {

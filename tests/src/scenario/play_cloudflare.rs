@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-use tollgate_core::config::{NoSources, bundle};
+use tollgate_core::config::{NoSources, Target, bundle};
 
 use super::expect::{Differences, Names};
 use super::upstream::Upstreams;
@@ -53,7 +53,7 @@ impl Stage {
             for case in cases {
                 let mut config = case.config.clone();
                 let (upstreams, names) = Upstreams::start(&mut config).await?;
-                let (bundle, _) = bundle(&config.to_string(), &case.name, &NoSources)?;
+                let (bundle, _) = bundle(&config.to_string(), &case.name, &NoSources, Target::Region)?;
                 let listener = TcpListener::bind("127.0.0.1:0")?;
                 let listen = listener.local_addr()?;
                 reserved.push(listener);
