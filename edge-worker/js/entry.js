@@ -1,7 +1,7 @@
 // The Worker's entry: moves what the platform has to core and back, and does the I/O that core asks for.
 //
 // A request's head crosses into wasm as one text and comes back as one; its native objects and both bodies stay here.
-// Texts are lines: names and values of header fields can hold no line break. See src/call.rs for their order.
+// Texts are lines: names and values of header fields can hold no line break. See src/cloudflare/call.rs for their order.
 
 import * as core from "./index_bg.js";
 import module from "./index.wasm";

@@ -2,4 +2,5 @@
 
 pub mod gateway;
 pub mod scenario;
+pub mod wasmtime;
 mod workerd;

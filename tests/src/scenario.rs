@@ -6,11 +6,14 @@
 
 mod client;
 mod expect;
+pub mod parity;
 mod play_cloudflare;
 mod play_core;
 mod play_proxy;
+mod play_spin;
+mod scene;
 mod store;
-mod token;
+pub(crate) mod token;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -21,10 +24,12 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(crate) use client::{CLOCK_HEADER, clock};
 pub use play_cloudflare::Stage as Cloudflare;
 pub use play_core::play as play_on_core;
 pub(crate) use play_proxy::EventLog;
 pub use play_proxy::play as play_on_proxy;
+pub use play_spin::Stage as Spin;
 
 /// The wall time at which every case starts: 2026-01-01T00:00:00Z, the start of every window up to a day.
 pub const START_WALL_US: u64 = 1_767_225_600_000_000;

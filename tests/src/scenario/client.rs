@@ -12,23 +12,29 @@ use super::expect::Got;
 use super::{Exchange, START_MONO_US, START_WALL_US};
 
 /// `wall_us,mono_us`, read by adapters that are built to play scenarios.
-const CLOCK_HEADER: &str = "tollgate-frozen-clock";
+pub(crate) const CLOCK_HEADER: &str = "tollgate-frozen-clock";
 
-/// Sends the exchange's request with `headers` beside its own, and takes the reply.
-pub(super) async fn send(
-    stream: TcpStream,
-    exchange: &Exchange,
-    at_ms: u64,
-    headers: &[(&'static str, HeaderValue)],
-) -> Result<Got> {
+/// What stands between a client and the platform's adapter, and so is for the client to do.
+#[derive(Default)]
+pub(super) struct Front {
+    /// Fields beside the exchange's own.
+    pub(super) headers: Vec<(&'static str, HeaderValue)>,
+    /// Writes the target with its scheme and host.
+    pub(super) is_absolute: bool,
+}
+
+/// Sends the exchange's request by `front`, and takes the reply.
+pub(super) async fn send(stream: TcpStream, exchange: &Exchange, at_ms: u64, front: Front) -> Result<Got> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
     let (mut head, ()) = super::play_core::request(exchange)?.into_parts();
-    for (name, value) in headers {
-        head.headers.insert(*name, value.clone());
+    for (name, value) in front.headers {
+        head.headers.insert(name, value);
     }
-    let clock = format!("{},{}", START_WALL_US + at_ms * 1_000, START_MONO_US + at_ms * 1_000);
-    head.headers.insert(CLOCK_HEADER, HeaderValue::try_from(clock)?);
+    if front.is_absolute && head.uri.authority().is_none() && head.uri.path().starts_with('/') {
+        head.uri = format!("http://{}{}", exchange.host, head.uri).parse()?;
+    }
+    head.headers.insert(CLOCK_HEADER, clock(at_ms));
     let body = Bytes::from(exchange.body.clone().unwrap_or_default());
     let body = if exchange.chunked {
         let frames = [Ok::<_, std::convert::Infallible>(Frame::data(body))];
@@ -50,6 +56,12 @@ pub(super) async fn send(
         }
     }
     Ok(got)
+}
+
+/// The value of [`CLOCK_HEADER`] at this time of a case.
+pub(crate) fn clock(at_ms: u64) -> HeaderValue {
+    let clock = format!("{},{}", START_WALL_US + at_ms * 1_000, START_MONO_US + at_ms * 1_000);
+    HeaderValue::try_from(clock).expect("digits and a comma")
 }
 
 /// A stream of frames that are all there.

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use super::client;
+use super::client::{self, Front};
 use super::expect::{Differences, Got, Names};
 use super::store::{self, Redis};
 use super::upstream::Upstreams;
@@ -112,7 +112,7 @@ impl Stage {
         let family = if exchange.from.is_ipv4() { "TCP4" } else { "TCP6" };
         let own = if exchange.from.is_ipv4() { "127.0.0.1" } else { "::1" };
         stream.write_all(format!("PROXY {family} {} {own} 40000 80\r\n", exchange.from).as_bytes()).await?;
-        client::send(stream, exchange, at_ms, &[]).await
+        client::send(stream, exchange, at_ms, Front::default()).await
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// A compact JWS (RFC 7515 section 7.1), part by part.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Token {
+pub(crate) struct Token {
     /// Merged over `{"alg":"HS256","typ":"JWT"}`.
     #[serde(default)]
     header: Value,
@@ -43,7 +43,7 @@ struct Tokens {
 }
 
 /// The text of a scenario file with its tokens and keys in place.
-pub(super) fn fill(text: &str, folder: &Path) -> Result<String> {
+pub(crate) fn fill(text: &str, folder: &Path) -> Result<String> {
     let Tokens { tokens } = serde_saphyr::from_str(text)?;
     let keys = folder.join("keys");
     let mut filled = text.to_owned();
@@ -68,7 +68,7 @@ pub(super) fn fill(text: &str, folder: &Path) -> Result<String> {
 }
 
 impl Token {
-    fn compact(&self, keys: &Path) -> Result<String> {
+    pub(crate) fn compact(&self, keys: &Path) -> Result<String> {
         let mut header = json!({ "alg": "HS256", "typ": "JWT" });
         super::merge(&mut header, self.header.clone());
         let algorithm = self.sign_with.as_deref().or(header["alg"].as_str()).unwrap_or("HS256").to_owned();

@@ -19,8 +19,8 @@ use tollgate_core::{
     ReplyBody, RequestBody, Scheme, Sent, Step, Verify,
 };
 
-use crate::jwk;
-use crate::lines::{self, Lines};
+use super::jwk;
+use super::lines::{self, Lines};
 
 /// An exchange, from its head to its end. Dropped before that, it counts as aborted.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Call {
                 State::Keys(keys)
             }
             Step::Charge(charge) => return self.take(charge.resume([], now), now),
-            // Nobody issues tokens here: see `unserved`.
+            // Nobody issues tokens here, as is said when the policy is compiled.
             Step::Local(local) => return self.take(local.gone(), now),
             Step::Forward(forward) => self.forward(forward, now),
             Step::Respond(reply) => self.respond(reply),

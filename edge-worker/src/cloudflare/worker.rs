@@ -12,8 +12,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, UnwrapThrowExt};
 use worker::{Env, console_error, console_log, console_warn};
 
-use crate::unserved::unserved;
-
 /// Names this Worker in events, where the environment has no `TOLLGATE_NODE`.
 const NODE: &str = "cloudflare";
 
@@ -33,9 +31,6 @@ pub fn start(env: &Env, random: &[u8]) -> Result<(), JsError> {
     let loaded =
         config::from_bundle(&policy(env), &Bindings(env)).inspect_err(|errors| console_error!("{errors}"))?;
     for warning in &loaded.warnings {
-        console_warn!("{warning}");
-    }
-    for warning in unserved(&loaded.config) {
         console_warn!("{warning}");
     }
     let options = Options {
@@ -67,7 +62,7 @@ pub fn max_key_set_bytes() -> f64 {
 
 /// One exchange, as `js/entry.js` drives it.
 #[wasm_bindgen]
-pub struct Call(crate::Call);
+pub struct Call(super::call::Call);
 
 #[wasm_bindgen]
 impl Call {
@@ -75,7 +70,7 @@ impl Call {
     pub fn new(request: &str) -> Result<Call, JsError> {
         #[cfg(feature = "scenarios")]
         let request = &frozen::take(request);
-        Ok(Call(crate::Call::begin(&gateway(), request, now())?))
+        Ok(Call(super::call::Call::begin(&gateway(), request, now())?))
     }
 
     pub fn step(&self) -> String {
