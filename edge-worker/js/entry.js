@@ -58,6 +58,11 @@ export default {
     } catch (error) {
       ended.resolve();
       throw error;
+    } finally {
+      const errand = core.errand();
+      if (errand !== undefined) {
+        ctx.waitUntil(run(errand));
+      }
     }
   },
 };
@@ -81,6 +86,10 @@ async function answer(request, ctx, ended) {
     async keys([, url]) {
       const { body, failure } = await keySet(url, ctx);
       return () => call.fetched(body, failure ?? "");
+    },
+    async charge(step) {
+      const { status, body, failure } = await post(step);
+      return () => call.charged(status ?? 0, body, failure ?? "");
     },
     async forward(step) {
       upstream = await attempt(request, upload, step);
@@ -192,16 +201,40 @@ async function fetchKeySet(url, signal) {
     await response.body?.cancel();
     return { failure: String(response.status) };
   }
+  return collected(response, core.max_key_set_bytes());
+}
+
+async function collected(response, bytesMax) {
   const chunks = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.byteLength;
-    if (bytes > core.max_key_set_bytes()) {
+    if (bytes > bytesMax) {
       return { failure: "too_large" };
     }
     chunks.push(chunk);
   }
   return { body: new Uint8Array(await new Blob(chunks).arrayBuffer()) };
+}
+
+/** Posts calls to the shared store, once: `{ status, body }` or `{ failure }`. */
+async function post([, url, token, timeoutMs, body]) {
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const signal = AbortSignal.timeout(Number(timeoutMs));
+  try {
+    const response = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal });
+    return { status: response.status, ...(await collected(response, core.max_store_answer_bytes())) };
+  } catch (error) {
+    return { failure: error.name === "TimeoutError" ? "timeout" : "unreachable" };
+  }
+}
+
+/** Sends what no request waits for. */
+async function run(errand) {
+  for (let step = errand.step(); step !== ""; step = errand.step()) {
+    const { status, body, failure } = await post(step.split("\n"));
+    errand.charged(status ?? 0, body, failure ?? "");
+  }
 }
 
 /** Calls one upstream. Fetch never says whether anything was sent, so neither does this. */
@@ -264,7 +297,12 @@ function reply(request, call, [kind, status, ...fields], upstream, finish) {
 async function background(ctx) {
   const work = core.background();
   backgroundAtMs = core.background_at_ms();
-  await Promise.all([...work.checks().map(check), ...work.key_sets().map((set) => refresh(set, ctx))]);
+  const errand = work.errand();
+  await Promise.all([
+    ...work.checks().map(check),
+    ...work.key_sets().map((set) => refresh(set, ctx)),
+    ...(errand === undefined ? [] : [run(errand)]),
+  ]);
 }
 
 async function check(check) {

@@ -18,9 +18,11 @@
 //! A verified token, a window or a lease is therefore as exact as the platform's clock is, and ends with its isolate.
 
 mod call;
+mod errand;
 mod jwk;
 mod lines;
 #[cfg(target_arch = "wasm32")]
 pub mod worker;
 
 pub use call::Call;
+pub use errand::Errand;

@@ -9,3 +9,4 @@ pub mod cloudflare;
 mod signature;
 #[cfg(target_os = "wasi")]
 mod spin;
+mod store;

@@ -17,6 +17,7 @@ mod clock;
 mod exchange;
 mod key_sets;
 mod message;
+mod store;
 
 use std::cell::OnceCell;
 use std::io::Write;

@@ -4,7 +4,7 @@
 //! over. What has less effect there is a warning. What would mean something else is an error: a service that is not
 //! reached as the policy says, a client that comes in without its certificate, a count that is not the exact one.
 
-use super::document::{self, Algorithm, Document, EnforceAt, Protocol};
+use super::document::{self, Algorithm, Document, EnforceAt, OnStoreFailure, Protocol};
 use super::report::At;
 
 /// Where a policy is to be served.
@@ -109,6 +109,11 @@ fn limits(all: &document::RateLimit, at: &At<'_>) {
     if !all.enabled {
         return;
     }
+    if all.store.as_ref().is_some_and(|store| store.redis.is_some()) {
+        at.field("store").field("redis").error(
+            "the platform opens no connection to Redis; name `rest`: Upstash, or the `redis_bridge` of a regional proxy",
+        );
+    }
     if let Some(rules) = &all.default {
         limit(rules, all, &at.key("default"), &at.field("default"));
     }
@@ -125,6 +130,15 @@ fn limit(limit: &document::Limit, all: &document::RateLimit, key: &At<'_>, at: &
         return;
     }
     let algorithm = limit.algorithm.unwrap_or(all.algorithm);
+    if all.store.is_some() && (algorithm == Algorithm::Distributed || limit.shared != Some(false)) {
+        if limit.on_store_failure == Some(OnStoreFailure::LocalShare) {
+            at.field("on_store_failure").warn(
+                "nobody knows how many instances would share: while the store is away requests pass; write `deny` to \
+                 refuse them",
+            );
+        }
+        return;
+    }
     let is_strict = algorithm == Algorithm::SlidingWindowCounter && limit.strict.unwrap_or(all.strict);
     let place = if at.field("algorithm").is_set() { at.field("algorithm") } else { key.clone() };
     if algorithm == Algorithm::SlidingWindowLog || is_strict {

@@ -37,6 +37,12 @@ impl Batch {
         }
     }
 
+    /// How many commands are sent now.
+    #[expect(clippy::len_without_is_empty, reason = "a batch that is to be sent has commands")]
+    pub fn len(&self) -> usize {
+        self.sent.len()
+    }
+
     /// The commands to send for `calls`, which are the same each time. A script's text goes once: Redis knows it by the time
     /// that the next call of the same pipeline names it.
     pub fn commands<C: Borrow<Call>>(&self, calls: &[C]) -> Vec<Command> {

@@ -5,6 +5,7 @@
 //! | a request | method, URL, length of the body (`?` unknown, 0 none), client address, then the header fields |
 //! | `verify` | the name of WebCrypto's algorithm in RFC 7518's words, the key's name among imported ones |
 //! | `keys` | URL of the key set |
+//! | `charge` | URL to post to, bearer token, milliseconds to the whole answer, body |
 //! | `forward` | method, URL, milliseconds to the response, milliseconds to wait before, bytes of the body at most, fields |
 //! | `upstream` or `core`, whose body is the reply's | status, fields |
 
@@ -14,17 +15,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request};
+use tollgate_core::store::{Answered, Batch, StoreFailure};
 use tollgate_core::{
-    End, Exchange, Failure, Forward, Gateway, Keys, KeysFailure, Now, Outcome, Peer, Progress, Reply,
+    Charge, End, Exchange, Failure, Forward, Gateway, Keys, KeysFailure, Now, Outcome, Peer, Progress, Reply,
     ReplyBody, RequestBody, Scheme, Sent, Step, Verify,
 };
 
 use super::jwk;
 use super::lines::{self, Lines};
+use crate::store::{self, Post};
 
 /// An exchange, from its head to its end. Dropped before that, it counts as aborted.
 #[derive(Debug)]
 pub struct Call {
+    gateway: Arc<Gateway>,
     state: State,
     /// What JavaScript does next.
     step: String,
@@ -36,6 +40,7 @@ pub struct Call {
 enum State {
     Verify(Verify),
     Keys(Keys),
+    Charge { charge: Charge, batch: Batch },
     Sent(Sent),
     Replied { body: Bytes, exchange: Exchange },
     Ended,
@@ -65,8 +70,9 @@ impl Call {
         };
         // Cloudflare names every client; without it, as in a local run, nobody in particular asks.
         let peer = Peer::new(address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), scheme, 0);
-        let mut call = Call { state: State::Ended, step: String::new(), progress };
-        call.take(gateway.begin(head, body, &peer, now), now);
+        let (gateway, state) = (gateway.clone(), State::Ended);
+        let mut call = Call { gateway, state, step: String::new(), progress };
+        call.take(call.gateway.begin(head, body, &peer, now), now);
         Ok(call)
     }
 
@@ -108,6 +114,16 @@ impl Call {
     pub fn fetched(&mut self, fetched: Result<&[u8], KeysFailure>, now: Now) {
         if let State::Keys(keys) = std::mem::replace(&mut self.state, State::Ended) {
             self.take(keys.resume(fetched, now), now);
+        }
+    }
+
+    /// Takes the store's answer, or why there is none.
+    pub fn charged(&mut self, answer: Result<(u16, &[u8]), StoreFailure>, now: Now) {
+        if let State::Charge { charge, batch } = std::mem::replace(&mut self.state, State::Ended) {
+            match store::answered(batch, answer) {
+                Answered::Again(batch) => self.ask(charge, batch, now),
+                Answered::Done(outcomes) => self.take(charge.resume(outcomes, now), now),
+            }
         }
     }
 
@@ -162,12 +178,27 @@ impl Call {
                 let _ = write!(self.step, "keys\n{}", keys.url());
                 State::Keys(keys)
             }
-            Step::Charge(charge) => return self.take(charge.resume([], now), now),
+            Step::Charge(charge) => {
+                let batch = Batch::new(charge.calls().len());
+                return self.ask(charge, batch, now);
+            }
             // Nobody issues tokens here, as is said when the policy is compiled.
             Step::Local(local) => return self.take(local.gone(), now),
             Step::Forward(forward) => self.forward(forward, now),
             Step::Respond(reply) => self.respond(reply),
         };
+    }
+
+    fn ask(&mut self, charge: Charge, batch: Batch, now: Now) {
+        let gateway = self.gateway.clone();
+        match Post::new(gateway.config().limits.store.as_ref(), &batch, charge.calls()) {
+            Some(post) => {
+                self.step.clear();
+                lines::post(&post, &mut self.step);
+                self.state = State::Charge { charge, batch };
+            }
+            None => self.take(charge.resume([], now), now),
+        }
     }
 
     fn forward(&mut self, forward: Forward, now: Now) -> State {

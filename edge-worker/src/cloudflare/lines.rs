@@ -1,6 +1,10 @@
 //! Heads as text: one line for each name and each value, since neither can hold a line break.
 
+use std::fmt::Write;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::store::Post;
 
 /// The lines of a text.
 pub(crate) type Lines<'a> = std::str::Split<'a, char>;
@@ -29,4 +33,12 @@ pub(crate) fn write(headers: &HeaderMap, text: &mut String) {
             text.push_str(&String::from_utf8_lossy(value.as_bytes()));
         }
     }
+}
+
+/// The step that posts to the shared store. JSON has no line break of its own in it.
+pub(super) fn post(post: &Post<'_>, text: &mut String) {
+    let Post { url, token, timeout, body } = post;
+    // Writing into a string cannot fail.
+    let _ =
+        write!(text, "charge\n{url}\n{token}\n{}\n{}", timeout.as_millis(), String::from_utf8_lossy(body));
 }

@@ -4,6 +4,8 @@ use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use tollgate_core::config::{self, Sources};
+use tollgate_core::store::StoreFailure;
+use tollgate_core::store::rest::ANSWER_BYTES_MAX;
 use tollgate_core::{
     End, Failure, Gateway, KEY_SET_TIMEOUT, KeySetFetch, KeysFailure, MAX_KEY_SET_BYTES, Now, Options, Place,
     Probe,
@@ -99,6 +101,11 @@ impl Call {
         self.step()
     }
 
+    pub fn charged(&mut self, status: u16, body: Option<Box<[u8]>>, failure: &str) -> String {
+        self.0.charged(charged(status, body.as_deref(), failure), now());
+        self.step()
+    }
+
     pub fn responded(&mut self, status: u16, fields: &str) -> String {
         self.0.responded(status, fields, now());
         self.step()
@@ -175,6 +182,34 @@ impl KeySet {
     }
 }
 
+/// Calls to the shared store that no request waits for.
+#[wasm_bindgen]
+pub struct Errand(super::Errand);
+
+#[wasm_bindgen]
+impl Errand {
+    pub fn step(&self) -> String {
+        self.0.step()
+    }
+
+    pub fn charged(&mut self, status: u16, body: Option<Box<[u8]>>, failure: &str) {
+        self.0.charged(charged(status, body.as_deref(), failure), now());
+    }
+}
+
+/// What decisions left to be sent to the shared store, if they left anything.
+#[wasm_bindgen]
+pub fn errand() -> Option<Errand> {
+    let gateway = gateway();
+    super::Errand::new(&gateway, gateway.store_calls()).map(Errand)
+}
+
+/// Bytes of the store's longest answer.
+#[wasm_bindgen]
+pub fn max_store_answer_bytes() -> f64 {
+    ANSWER_BYTES_MAX as f64
+}
+
 /// What is due now; each list can be taken once.
 #[wasm_bindgen]
 pub struct Work(tollgate_core::Work);
@@ -183,6 +218,10 @@ pub struct Work(tollgate_core::Work);
 impl Work {
     pub fn checks(&mut self) -> Vec<Check> {
         std::mem::take(&mut self.0.probes).into_iter().map(Check).collect()
+    }
+
+    pub fn errand(&mut self) -> Option<Errand> {
+        super::Errand::new(&gateway(), std::mem::take(&mut self.0.store)).map(Errand)
     }
 
     pub fn key_sets(&mut self) -> Vec<KeySet> {
@@ -225,6 +264,15 @@ fn now() -> Now {
     }
     let us = (js_sys::Date::now() * 1_000.0) as u64;
     Now { wall_us: us, mono_us: us }
+}
+
+/// The store's status and body, or why there are none.
+fn charged<'a>(status: u16, body: Option<&'a [u8]>, failure: &str) -> Result<(u16, &'a [u8]), StoreFailure> {
+    body.map(|body| (status, body)).ok_or(match failure {
+        "timeout" => StoreFailure::TimedOut,
+        "too_large" => StoreFailure::Garbled,
+        _ => StoreFailure::Unreachable,
+    })
 }
 
 /// A key set's body, or why there is none: `too_large`, a status, or anything else.

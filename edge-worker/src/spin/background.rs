@@ -10,8 +10,8 @@ use tollgate_core::{Gateway, KeySetFetch, Probe};
 
 use super::body;
 use super::clock::{self, now};
-use super::key_sets;
 use super::message::Outgoing;
+use super::{key_sets, store};
 
 thread_local! {
     static DUE_AT_US: Cell<u64> = const { Cell::new(0) };
@@ -29,6 +29,10 @@ pub(super) fn start_if_due(gateway: &Arc<Gateway>) {
     }
     for set in work.key_sets {
         spawn(refresh(set));
+    }
+    if !work.store.is_empty() {
+        let gateway = gateway.clone();
+        spawn(async move { store::run(&gateway, work.store).await });
     }
 }
 

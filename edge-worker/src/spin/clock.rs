@@ -1,5 +1,7 @@
 //! The host's clocks.
 
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
@@ -17,6 +19,16 @@ pub(super) fn now() -> Now {
 
 pub(super) async fn sleep(duration: Duration) {
     monotonic_clock::wait_for(nanoseconds(duration)).await;
+}
+
+/// `None` if `future` takes longer.
+pub(super) async fn within<T>(duration: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut timer) = (pin!(future), pin!(sleep(duration)));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// As the host counts a duration.

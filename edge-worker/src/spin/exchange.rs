@@ -12,7 +12,7 @@ use tollgate_core::{
 use super::body::{self, Source, Upload};
 use super::clock::{self, now};
 use super::message::{self, Answered, Outgoing};
-use super::{key_sets, log_events};
+use super::{key_sets, log_events, store};
 use crate::signature;
 
 pub(super) async fn answer(gateway: &Arc<Gateway>, request: Request) -> Result<Response, ErrorCode> {
@@ -39,6 +39,10 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, request: Request) -> Result<R
                 let fetched = key_sets::fetch(keys.url()).await;
                 keys.resume(key_sets::as_core_takes_it(&fetched), now())
             }
+            Step::Charge(charge) => {
+                let outcomes = store::ask(gateway, charge.calls()).await;
+                charge.resume(outcomes, now())
+            }
             // Nobody issues tokens here, as is said when the policy is compiled.
             Step::Local(local) => local.gone(),
             Step::Forward(forward) => {
@@ -48,6 +52,10 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, request: Request) -> Result<R
             }
         };
     };
+    if gateway.has_store_calls() {
+        let gateway = gateway.clone();
+        spawn(async move { store::run(&gateway, gateway.store_calls()).await });
+    }
     Ok(respond(gateway, reply, answered, is_head))
 }
 

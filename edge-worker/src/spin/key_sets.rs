@@ -5,9 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -61,7 +59,7 @@ async fn land(url: &str) -> Fetched {
     let lost_at_ns = monotonic_clock::now() + clock::nanoseconds(KEY_SET_TIMEOUT);
     let flight = Rc::new(Flight { lost_at_ns, outcome: RefCell::default() });
     FLIGHTS.with_borrow_mut(|flights| flights.insert(url.to_owned(), flight.clone()));
-    let fetched = in_time(follow(url)).await.unwrap_or(Err(KeysFailure::Unreachable));
+    let fetched = clock::within(KEY_SET_TIMEOUT, follow(url)).await.unwrap_or(Err(KeysFailure::Unreachable));
     *flight.outcome.borrow_mut() = Some(fetched.clone());
     // Whoever comes from here on wants a newer answer than this one.
     FLIGHTS.with_borrow_mut(|flights| {
@@ -76,16 +74,6 @@ impl Flight {
     fn is_lost(&self) -> bool {
         monotonic_clock::now() >= self.lost_at_ns
     }
-}
-
-/// `None` if `future` takes longer than a key set may.
-async fn in_time<T>(future: impl Future<Output = T>) -> Option<T> {
-    let (mut future, mut timer) = (pin!(future), pin!(clock::sleep(KEY_SET_TIMEOUT)));
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }
 
 async fn follow(url: &str) -> Fetched {

@@ -16,6 +16,7 @@ use tollgate_core::config::{NoSources, Target, bundle};
 use super::Case;
 use super::expect::Differences;
 use super::scene::{Platform, Scene};
+use super::store::{self, Bridge};
 use super::upstream::Upstreams;
 use crate::workerd::{Service, Workerd};
 
@@ -24,19 +25,21 @@ pub struct Stage {
     runtime: Runtime,
     scenes: BTreeMap<String, Mutex<Scene>>,
     _workerd: Workerd,
+    _stores: Vec<Bridge>,
 }
 
 impl Stage {
     /// `worker` is the folder of a Worker built with the feature `scenarios`.
     pub fn set(cases: &[Case], worker: &Path, workerd: &Path) -> Result<Stage> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (scenes, workerd) = runtime.block_on(async {
-            let (mut prepared, mut services) = (Vec::new(), Vec::new());
+        let (scenes, workerd, stores) = runtime.block_on(async {
+            let (mut prepared, mut services, mut stores) = (Vec::new(), Vec::new(), Vec::new());
             // Held until all addresses are chosen, so that none is chosen twice.
             let mut reserved = Vec::new();
             for case in cases {
                 let mut config = case.config.clone();
                 let (upstreams, names) = Upstreams::start(&mut config).await?;
+                stores.extend(store::start_behind_bridge(&mut config).await?);
                 let (bundle, _) = bundle(&config.to_string(), &case.name, &NoSources, Target::Region)?;
                 let listener = TcpListener::bind("127.0.0.1:0")?;
                 let listen = listener.local_addr()?;
@@ -54,9 +57,9 @@ impl Stage {
                 };
                 (name, Mutex::new(Scene { platform, listen, upstreams, names, events }))
             };
-            anyhow::Ok((prepared.into_iter().zip(events).map(scene).collect(), workerd))
+            anyhow::Ok((prepared.into_iter().zip(events).map(scene).collect(), workerd, stores))
         })?;
-        Ok(Stage { runtime, scenes, _workerd: workerd })
+        Ok(Stage { runtime, scenes, _workerd: workerd, _stores: stores })
     }
 
     pub fn play(&self, case: &Case) -> Result<()> {

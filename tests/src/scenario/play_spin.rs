@@ -13,6 +13,7 @@ use tollgate_core::config::{NoSources, Target, bundle};
 use super::Case;
 use super::expect::Differences;
 use super::scene::{Platform, Scene};
+use super::store;
 use super::upstream::Upstreams;
 use crate::wasmtime::Component;
 
@@ -30,6 +31,7 @@ impl Stage {
         runtime.block_on(async {
             let mut config = case.config.clone();
             let (upstreams, names) = Upstreams::start(&mut config).await?;
+            let _store = store::start_behind_bridge(&mut config).await?;
             let (bundle, _) = bundle(&config.to_string(), &case.name, &NoSources, Target::Region)?;
             let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let (_wasmtime, events) = self.0.serve(listen, &bundle).await?;

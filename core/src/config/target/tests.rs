@@ -161,3 +161,25 @@ fn there_are_no_files() {
         assert_eq!(refused, expected);
     }
 }
+
+#[test]
+fn a_shared_limit_needs_a_store_that_speaks_http() {
+    let store = "rate_limit:\n  store: { redis: { url: 'redis://one/' } }\n";
+    both(
+        store,
+        "f:2:12: rate_limit.store.redis: the platform opens no connection to Redis; name `rest`: Upstash, or the \
+         `redis_bridge` of a regional proxy",
+    );
+    let rest = "rate_limit:\n  store: { rest: { url: 'https://one', token: t } }\n";
+    both(&format!("{rest}  default: {{ requests: 5, window: 1s, algorithm: sliding_window_log }}\n"), "");
+    both(
+        &format!("{rest}  default: {{ requests: 5, window: 1s, on_store_failure: local_share }}\n"),
+        "3:57: rate_limit.default.on_store_failure: nobody knows how many instances would share: while the store is away \
+         requests pass; write `deny` to refuse them",
+    );
+    both(
+        &format!("{rest}  default: {{ requests: 5, window: 1s, shared: false }}\n"),
+        "3:3: rate_limit.default: each instance counts for itself; together they let more through, unless \
+         `enforce_at: region`",
+    );
+}
