@@ -10,7 +10,7 @@ use tollgate_core::config::{self, NoSources};
 use tollgate_core::store::Value;
 use tollgate_core::store::rest::{self, Endpoint};
 
-use crate::server::{Redis, Server};
+use tollgate_tests::redis::{Redis, Server};
 
 pub(crate) const GENERAL: &str = "general-token";
 pub(crate) const GATEWAY: &str = "gateway-token";

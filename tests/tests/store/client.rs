@@ -11,7 +11,8 @@ use tollgate_core::store::{Call, Charged, Key, Operation, Outcome, Part, Rule, S
 
 use crate::bridge;
 use crate::cluster::{Cluster, Stage};
-use crate::server::{PATIENCE, Process, Redis, Server, eventually, free_port, shown};
+use tollgate_tests::gateway::PATIENCE;
+use tollgate_tests::redis::{Process, Redis, Server, eventually, free_port, shown};
 
 /// Of most tests here: long enough for a busy machine, and short enough to wait for.
 const TIMEOUT: Duration = Duration::from_millis(500);

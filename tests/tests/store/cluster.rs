@@ -5,7 +5,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 use tollgate_core::store::Value;
 
-use crate::server::{Redis, Server, eventually, free_port};
+use tollgate_tests::redis::{Redis, Server, eventually, free_port};
 
 const SLOTS: u16 = 16_384;
 

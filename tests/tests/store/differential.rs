@@ -17,7 +17,7 @@ use tollgate_core::store::{
 
 use crate::bridge;
 use crate::cluster::Cluster;
-use crate::server::{Redis, Server};
+use tollgate_tests::redis::{Redis, Server};
 
 /// `TIME` answers with seconds and microseconds, as texts; so do the last two arguments.
 const CHOSEN_TIME: &str = "local time = {table.remove(ARGV, #ARGV - 1), table.remove(ARGV)}";

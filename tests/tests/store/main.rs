@@ -6,14 +6,13 @@ mod cluster;
 mod differential;
 mod hostile;
 mod notices;
-mod server;
 
 use std::time::Duration;
 
 use differential::rules;
-use server::{Redis, Server};
 use tollgate_core::config::Algorithm;
 use tollgate_core::store::{Acquire, Call, Charged, Granted, Key, Operation, Part, Rule};
+use tollgate_tests::redis::{Redis, Server};
 
 #[test]
 fn a_script_redis_does_not_know_is_evaluated_once() {

@@ -6,9 +6,9 @@ use std::cell::{Cell, RefCell};
 use proptest::prelude::*;
 use tollgate_core::store::model::Model;
 use tollgate_core::store::{Call, Exchange, Heard, Key, NOTICES_PER_CALL_MAX, Notice, Part};
+use tollgate_tests::redis::{Redis, Server};
 
 use crate::differential::{START_US, chosen};
-use crate::server::{Redis, Server};
 
 #[derive(Clone, Debug)]
 struct Turn {

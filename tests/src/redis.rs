@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tollgate_core::store::{Key, Value};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+use crate::gateway::PATIENCE;
 
 /// Whatever takes commands as a Redis does.
-pub(crate) trait Redis {
+pub trait Redis {
     fn send(&mut self, command: &[Bytes]) -> Value;
 
     fn words(&mut self, words: &[&str]) -> Value {
@@ -34,50 +34,50 @@ pub(crate) trait Redis {
 }
 
 /// A running `redis-server`, and a connection to it.
-pub(crate) struct Server {
-    pub(crate) port: u16,
+pub struct Server {
+    pub port: u16,
     process: Process,
-    connection: redis::Connection,
+    connection: ::redis::Connection,
 }
 
 /// Killed when it is dropped; the folder it runs in goes with it.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
-    pub(crate) fn start() -> Server {
+    pub fn start() -> Server {
         Server::start_with(free_port(), &[])
     }
 
-    pub(crate) fn start_with(port: u16, arguments: &[&str]) -> Server {
+    pub fn start_with(port: u16, arguments: &[&str]) -> Server {
         let port_text = port.to_string();
         let own = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let process = Process::start(&[&own, arguments].concat());
-        let client = redis::Client::open(("127.0.0.1", port)).unwrap();
+        let client = ::redis::Client::open(("127.0.0.1", port)).unwrap();
         let connection = eventually("redis-server answers", || client.get_connection());
         Server { port, process, connection }
     }
 
     /// At once, with everything in it.
-    pub(crate) fn kill(self) {
+    pub fn kill(self) {
         drop(self.process);
     }
 
     /// Stops or goes on, as with SIGSTOP and SIGCONT.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         self.process.signal(signal);
     }
 }
 
 impl Redis for Server {
     fn send(&mut self, command: &[Bytes]) -> Value {
-        let mut packed = redis::Cmd::new();
+        let mut packed = ::redis::Cmd::new();
         for part in command {
             packed.arg(part.as_ref());
         }
-        match packed.query::<redis::Value>(&mut self.connection) {
+        match packed.query::<::redis::Value>(&mut self.connection) {
             Ok(value) => translated(value),
             Err(error) => {
                 let code = error.code().expect("an error of the server's, not of the connection");
@@ -89,11 +89,11 @@ impl Redis for Server {
 
 impl Process {
     /// `redis-server` in a folder of its own, where it finds the files that the arguments name.
-    pub(crate) fn start(arguments: &[&str]) -> Process {
+    pub fn start(arguments: &[&str]) -> Process {
         Process::start_in(tempfile::tempdir().unwrap(), arguments)
     }
 
-    pub(crate) fn start_in(folder: tempfile::TempDir, arguments: &[&str]) -> Process {
+    pub fn start_in(folder: tempfile::TempDir, arguments: &[&str]) -> Process {
         let child = Command::new("redis-server")
             .args(arguments)
             .current_dir(folder.path())
@@ -103,7 +103,7 @@ impl Process {
         Process { child, _folder: folder }
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
@@ -116,11 +116,11 @@ impl Drop for Process {
     }
 }
 
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
-pub(crate) fn eventually<T, E: Display>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+pub fn eventually<T, E: Display>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let started = Instant::now();
     loop {
         match attempt() {
@@ -131,18 +131,18 @@ pub(crate) fn eventually<T, E: Display>(what: &str, mut attempt: impl FnMut() ->
     }
 }
 
-pub(crate) fn shown(path: &Path) -> &str {
+pub fn shown(path: &Path) -> &str {
     path.to_str().expect("a temporary folder's name is text")
 }
 
-fn translated(value: redis::Value) -> Value {
+fn translated(value: ::redis::Value) -> Value {
     match value {
-        redis::Value::Nil => Value::Nil,
-        redis::Value::Int(number) => Value::Integer(number),
-        redis::Value::Okay => Value::Status("OK".into()),
-        redis::Value::SimpleString(text) => Value::Status(text),
-        redis::Value::BulkString(bytes) => Value::Text(bytes.into()),
-        redis::Value::Array(values) => Value::Array(values.into_iter().map(translated).collect()),
+        ::redis::Value::Nil => Value::Nil,
+        ::redis::Value::Int(number) => Value::Integer(number),
+        ::redis::Value::Okay => Value::Status("OK".into()),
+        ::redis::Value::SimpleString(text) => Value::Status(text),
+        ::redis::Value::BulkString(bytes) => Value::Text(bytes.into()),
+        ::redis::Value::Array(values) => Value::Array(values.into_iter().map(translated).collect()),
         other => panic!("no script answers {other:?}"),
     }
 }
