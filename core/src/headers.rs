@@ -10,14 +10,18 @@ pub(crate) use forwarded::{Forwarding, append_via, client_address, forwarded_pro
 /// Names that one `Connection` header may nominate; more are ignored, and the request's head is bounded anyway.
 const MAX_NOMINATED: usize = 16;
 
-/// Names, not texts: a text is parsed at each look-up.
-static HOP_BY_HOP: [HeaderName; 6] = [
+/// Fields between neighbours, in requests and in responses. Names, not texts: a text is parsed at each look-up.
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    // Answered at this hop: the body is read only when the upstream is there to take it.
+    header::EXPECT,
 ];
 
 /// What one pass over a message's header names found, so that the common message pays for nothing else.
@@ -63,9 +67,6 @@ impl Survey {
 pub(crate) fn clean_request(headers: &mut HeaderMap, survey: Survey, trusted: bool, reserved: &[HeaderName]) {
     if survey.hop_by_hop {
         remove_hop_by_hop(headers);
-        headers.remove(header::PROXY_AUTHORIZATION);
-        // Answered at this hop: the body is read only when the upstream is there to take it.
-        headers.remove(header::EXPECT);
     }
     if survey.underscored {
         remove_matching(headers, |name| {
@@ -89,7 +90,6 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, survey: Survey, trusted: bo
 
 pub(crate) fn clean_response(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
-    headers.remove(header::PROXY_AUTHENTICATE);
 }
 
 /// The protocols a request with `Connection: upgrade` asks for, RFC 9110 §7.8; `None` without such a nomination.
@@ -121,6 +121,16 @@ pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iter
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One pass finds the few that there are: a look-up of each would cost several times as much.
+    let mut present = 0_u32;
+    for key in headers.keys() {
+        for (bit, name) in HOP_BY_HOP.iter().enumerate() {
+            present |= u32::from(key == name) << bit;
+        }
+    }
+    if present == 0 {
+        return;
+    }
     let nominated: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
         // Removed below like the others, and what nearly every HTTP/1 peer nominates.
         .filter(|token| !token.eq_ignore_ascii_case("keep-alive"))
@@ -132,7 +142,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    for name in &HOP_BY_HOP {
+    for (_, name) in HOP_BY_HOP.iter().enumerate().filter(|(bit, _)| present >> bit & 1 == 1) {
         headers.remove(name);
     }
 }

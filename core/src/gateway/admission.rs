@@ -140,7 +140,9 @@ impl Admission {
         let keeps_id = self.trusted
             && headers.get(request_id).is_some_and(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES);
         if !keeps_id {
-            headers.insert(request_id, super::own::ascii(&state.subject.id.text()));
+            let id = super::own::ascii(&state.subject.id.text());
+            state.plan.request_id = Some(id.clone());
+            headers.insert(request_id, id);
         }
         if let Some(traceparent) = &self.drawn.traceparent {
             headers.insert(TRACEPARENT, super::own::ascii(traceparent));

@@ -19,7 +19,8 @@ impl State {
     /// What every answer carries, whoever made it.
     pub(crate) fn finish_head(&self, head: &mut response::Parts) {
         let headers = &mut head.headers;
-        headers.insert(REQUEST_ID, ascii(&self.subject.id.text()));
+        let told = self.plan.request_id.clone();
+        headers.insert(REQUEST_ID, told.unwrap_or_else(|| ascii(&self.subject.id.text())));
         self.gateway.quotas.report(&self.verdict.charges, headers);
         if self.gateway.crosses_origins {
             self.share(headers);

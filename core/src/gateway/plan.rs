@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     /// The client asks to switch to WebSocket, the one protocol that is let through.
     websocket: Option<HeaderValue>,
     trailers: bool,
+    /// The exchange's own identifier, as the service was told it.
+    pub(super) request_id: Option<HeaderValue>,
     /// Bit by bit, which of the route's transformations hold as far as the request can tell.
     transforms: u32,
 }
@@ -56,6 +58,7 @@ impl Plan {
             target: Some(rewrite::target(target, found, rule, rewrites)?),
             transforms,
             host: client_host(head),
+            request_id: None,
             websocket,
             trailers: head.headers.contains_key(header::TE) && headers::takes_trailers(&head.headers),
         })

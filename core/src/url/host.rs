@@ -15,7 +15,7 @@ pub(super) struct Authority {
 
 impl Authority {
     pub(super) fn from_header(value: &HeaderValue) -> Result<Authority, UrlError> {
-        let text = value.to_str().map_err(|_| UrlError::HostInvalid)?;
+        let text = str::from_utf8(value.as_bytes()).map_err(|_| UrlError::HostInvalid)?;
         let parsed = parse(text)?;
         let text = match parsed.host {
             Host::AsGiven { bytes } => Text::Header(value.clone(), bytes),
@@ -38,9 +38,8 @@ impl Authority {
 
     pub(super) fn host(&self) -> &str {
         match &self.text {
-            Text::Header(value, bytes) => {
-                &value.to_str().expect("was checked when the authority was parsed")[..usize::from(*bytes)]
-            }
+            Text::Header(value, bytes) => str::from_utf8(&value.as_bytes()[..usize::from(*bytes)])
+                .expect("was checked when the authority was parsed"),
             Text::Target(authority, bytes) => &authority.as_str()[..usize::from(*bytes)],
             Text::Owned(text) => text,
         }
@@ -78,9 +77,11 @@ enum Host {
 }
 
 fn parse(text: &str) -> Result<Parsed, UrlError> {
-    let end = match text.strip_prefix('[') {
-        Some(inner) => inner.find(']').ok_or(UrlError::HostInvalid)? + 2,
-        None => text.find(':').unwrap_or(text.len()),
+    // Of bytes: a search for a character costs more than such short texts are worth.
+    let find = |wanted| text.bytes().position(|byte| byte == wanted);
+    let end = match text.starts_with('[') {
+        true => find(b']').ok_or(UrlError::HostInvalid)? + 1,
+        false => find(b':').unwrap_or(text.len()),
     };
     let (host, rest) = text.split_at(end);
     let port = match rest.strip_prefix(':') {
@@ -121,22 +122,22 @@ fn name(text: &str) -> Result<Host, UrlError> {
         return Err(UrlError::HostInvalid);
     }
     let mut lower = true;
-    let mut label = 0;
-    for byte in name.bytes() {
+    let (mut label, mut last) = (0, 0);
+    for (at, byte) in name.bytes().enumerate() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
             b'A'..=b'Z' => {
                 lower = false;
                 label += 1;
             }
-            b'.' if label > 0 => label = 0,
+            b'.' if label > 0 => (label, last) = (0, at + 1),
             _ => return Err(UrlError::HostInvalid),
         }
         if label > LABEL_BYTES_MAX {
             return Err(UrlError::HostInvalid);
         }
     }
-    if label == 0 || (ends_in_number(name) && name.parse::<Ipv4Addr>().is_err()) {
+    if label == 0 || (is_number(&name[last..]) && name.parse::<Ipv4Addr>().is_err()) {
         return Err(UrlError::HostInvalid);
     }
     Ok(match lower {
@@ -145,10 +146,9 @@ fn name(text: &str) -> Result<Host, UrlError> {
     })
 }
 
-/// The WHATWG standard takes such a host for an IPv4 address, however it is spelled. Only the dotted decimal
-/// spelling is let through, so that `0x7f.1` is not another name for a host that is matched as `127.0.0.1`.
-fn ends_in_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
+/// The WHATWG standard takes a host whose last label is a number for an IPv4 address, however it is spelled. Only the
+/// dotted decimal spelling is let through, so that `0x7f.1` is not another name for a host that is matched as `127.0.0.1`.
+fn is_number(last: &str) -> bool {
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     match hexadecimal {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
