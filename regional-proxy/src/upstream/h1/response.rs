@@ -168,10 +168,9 @@ impl Parsed {
             let [[name, name_end], [value, value_end]] =
                 [span.name, span.value].map(|span| span.map(|at| at as usize));
             let name = HeaderName::from_bytes(&bytes[name..name_end]);
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value..value_end));
-            let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(httparse::Error::HeaderValue.into());
-            };
+            let name = name.map_err(|_| httparse::Error::HeaderName)?;
+            // SAFETY: httparse lets through the bytes of a value that `HeaderValue` does, and no others.
+            let value = unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice(value..value_end)) };
             head.headers.append(name, value);
         }
         if let Some(reason) = self.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {

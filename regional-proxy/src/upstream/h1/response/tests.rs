@@ -125,6 +125,25 @@ fn what_is_no_head_is_refused() {
     assert_eq!(read(false, fields(101)), Err(Malformed::Head(Error::TooManyHeaders)));
 }
 
+/// What `Parsed::take` relies on. Long enough that every way the parser has to look at a value is taken.
+#[test]
+fn a_value_has_the_bytes_that_a_header_value_may_have() {
+    for byte in 0..=u8::MAX {
+        for at in [1, 40] {
+            let mut value = [b'v'; 80];
+            value[at] = byte;
+            let input = [b"HTTP/1.1 204 No Content\r\nx: ".as_slice(), &value, b"\r\n\r\n"].concat();
+            let read = HeadReader::new(false).read(&mut BytesMut::from(&input[..]));
+            // The rest of the line would be the next one.
+            let is_value = byte != b'\n' && HeaderValue::from_bytes(&value).is_ok();
+            assert_eq!(read.is_ok(), is_value, "{byte:#x} at {at}");
+            if let Ok(answered) = read {
+                assert_eq!(answered.unwrap().head.headers["x"].as_bytes(), value);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_head_has_a_largest_size() {
     let head = |bytes: usize| {
