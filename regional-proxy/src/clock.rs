@@ -1,20 +1,43 @@
 //! The clock of the data path.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tollgate_core::Now;
 
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// Two readings that are further apart say nothing about the distance of their clocks, µs.
+const MAX_READING_US: u64 = 100;
 
-/// Reads both clocks, as core wants them. The origin of `mono_us` is the first call in this process.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// What the wall clock is ahead of the monotonic one, µs; zero while nobody looked.
+static WALL_AHEAD_US: AtomicU64 = AtomicU64::new(0);
+
+/// Tells both times, as core wants them. The origin of `mono_us` is the first call in this process.
+///
+/// One clock is read for both: the wall clock is followed by `follow_wall`.
 pub fn now() -> Now {
     #[cfg(feature = "frozen-clock")]
     if let Some(frozen) = frozen::now() {
         return frozen;
     }
+    if WALL_AHEAD_US.load(Ordering::Relaxed) == 0 {
+        follow_wall();
+    }
+    let mono_us = mono_us();
+    Now { wall_us: mono_us + WALL_AHEAD_US.load(Ordering::Relaxed), mono_us }
+}
+
+/// Looks how far the wall clock is ahead. Data-path threads do at each tick, so that `now` follows a clock that is set
+/// or slewed within 20 ms.
+pub(crate) fn follow_wall() {
+    let before_us = mono_us();
     let wall_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-    Now { wall_us, mono_us: mono_us() }
+    let is_unset = WALL_AHEAD_US.load(Ordering::Relaxed) == 0;
+    // Whoever lost the processor between the readings leaves it to the next tick.
+    if is_unset || mono_us() - before_us <= MAX_READING_US {
+        WALL_AHEAD_US.store(wall_us.saturating_sub(before_us).max(1), Ordering::Relaxed);
+    }
 }
 
 /// Milliseconds on the monotonic clock, of the same origin as `Now::mono_us`.
@@ -51,5 +74,18 @@ pub(crate) mod frozen {
 
     pub(super) fn now() -> Option<Now> {
         *FROZEN.lock().expect("no holder panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_is_the_systems() {
+        follow_wall();
+        let told_us = now().wall_us;
+        let system_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        assert!(told_us.abs_diff(system_us) < 1_000_000, "{told_us} {system_us}");
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::clock::now;
+use crate::clock::{self, now};
 use crate::connection::{self, Accepted, StreamExecutor};
 use crate::engine::{EventSink, Shared};
 use crate::errands::{self, Errands};
@@ -140,6 +140,7 @@ async fn tick(worker: &Worker, sink: &mut EventSink) {
     loop {
         interval.tick().await;
         ticks += 1;
+        clock::follow_wall();
         worker.watches.sweep();
         deliver(worker, &mut events, sink);
         if ticks.is_multiple_of(TIDY_EVERY_TICKS) {
