@@ -1,5 +1,7 @@
 //! The binary `tollgate`: reads its arguments, runs, drains.
 
+mod allocator;
+
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ use tollgate::{demo, issuer, policy, process};
 use tollgate_core::config::Target;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 /// Bytes of a line that are read for a password, of which fewer are taken.
 const PASSWORD_READ_BYTES_MAX: u64 = 4 << 10;
