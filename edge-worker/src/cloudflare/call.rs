@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, request};
 use tollgate_core::store::{Answered, Batch, StoreFailure};
 use tollgate_core::{
     Charge, End, Exchange, Failure, Forward, Gateway, Keys, KeysFailure, Now, Outcome, Peer, Progress, Reply,
@@ -24,6 +24,9 @@ use tollgate_core::{
 use super::jwk;
 use super::lines::{self, Lines};
 use crate::store::{self, Post};
+
+/// In which Cloudflare names the client.
+const CLIENT: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
 /// An exchange, from its head to its end. Dropped before that, it counts as aborted.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ impl Call {
         let body = lines.next().and_then(declared).ok_or(Malformed("the length of its body"))?;
         let address = lines.next().ok_or(Malformed("its client"))?;
         let mut head = head(method, target, &mut lines);
+        // It is the platform's, which has said it apart; behind a trusted proxy it would pass as the client's.
+        head.headers.remove(CLIENT);
         if !head.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::try_from(host)
         {

@@ -6,7 +6,9 @@ use super::*;
 const NOW: Now = Now { wall_us: 1_000_000, mono_us: 1_000_000 };
 
 fn gateway() -> Arc<Gateway> {
-    let bundle = r#"{"format":1,"policy":{"routing":{"services":{"s":{"urls":["https://one/base"]}}}}}"#;
+    let bundle = r#"{"format":1,"policy":{
+        "server":{"trusted_proxies":["198.51.100.0/24"]},
+        "routing":{"services":{"s":{"urls":["https://one/base"]}}}}}"#;
     let loaded = from_bundle(bundle.as_bytes(), &NoSources).unwrap();
     let options = Options {
         node: "n".to_owned(),
@@ -51,6 +53,14 @@ fn a_request_is_forwarded_and_its_answer_relayed() {
     assert!(!lines.contains(&"content-length"));
     call.finish(End::Complete, 5, NOW);
     assert_eq!(event(&gateway), (End::Complete, 200, "192.0.2.1".to_owned()));
+}
+
+#[test]
+fn what_the_platform_says_of_a_client_is_not_forwarded_for_a_trusted_proxy_either() {
+    let request = "GET\nhttp://a.example/s/x\n0\n198.51.100.7\ncf-connecting-ip\n198.51.100.7\nx-mine\n1";
+    let call = Call::begin(&gateway(), request, NOW).unwrap();
+    assert!(call.step().contains("\nx-mine\n1"));
+    assert!(!call.step().contains("cf-connecting-ip"));
 }
 
 #[test]
