@@ -10,7 +10,7 @@ use super::known::{Borrower, Known};
 use crate::Now;
 use crate::config::{Limit, OnStoreFailure, Sharing};
 use crate::lease::{self, Decision, Denial, Lease, Taken, Terms};
-use crate::limit::{Limiter, Standing, Subject, SubjectKey};
+use crate::limit::{self, Demand, Limiter, Standing, Subject, SubjectKey};
 use crate::store::{self, Call, Key, Operation, Question, Rule, StoreFailure, Value};
 
 #[derive(Debug)]
@@ -256,6 +256,7 @@ impl SharedLimit {
         match (answer, acquire) {
             (store::Answer::Granted(granted), Some(acquire)) => {
                 let acquire = if spent || !fits { acquire } else { acquire.unspent() };
+                self.count_borrowed(id, granted.permits, now);
                 let mut shard = self.known.shard(id);
                 let mut passing = Lease::default();
                 let lease = shard.borrower(id).map_or(&mut passing, |borrower| &mut borrower.lease);
@@ -338,10 +339,23 @@ impl SharedLimit {
         count(&self.counts.failures, u64::from(answer.is_err()));
         match (answer, self.known.shard(id).borrower(id)) {
             (Ok(store::Answer::Granted(granted)), Some(borrower)) => {
+                self.count_borrowed(id, granted.permits, now);
                 borrower.lease.answer(acquire, &granted, now);
             }
             (_, Some(borrower)) => borrower.lease.failed(acquire),
             (_, None) => {}
+        }
+    }
+
+    /// What a node borrowed is a part of its share: a store that goes away later leaves it the rest.
+    fn count_borrowed(&self, id: SubjectKey, permits: u64, now: Now) {
+        let Some(limiter) = &self.standby else { return };
+        let mut standings = [Standing::default()];
+        let demand = |cost| [Demand { limiter, subject: id, cost }];
+        limit::admit(&demand(permits), true, &mut standings, now);
+        let left = standings[0].remaining;
+        if !standings[0].admitted && left > 0 {
+            limit::admit(&demand(left), true, &mut standings, now);
         }
     }
 
@@ -381,7 +395,9 @@ impl SharedLimit {
     }
 }
 
-/// What one of `nodes` admits while nobody can be asked: its part of the limit, so that together they stay within it.
+/// What one of `nodes` admits while nobody can be asked: its part of the limit, and one request at least. What it borrowed
+/// before counts, but not what others did: over the window in which the store goes away the fleet admits less than twice
+/// the limit, afterwards the limit.
 fn local_share(rules: &Limit, nodes: Option<u32>) -> Limit {
     let nodes = u64::from(nodes.unwrap_or(1));
     let part = |permits: u64| (permits / nodes).max(rules.cost);

@@ -123,7 +123,8 @@ impl Terms {
 }
 
 /// What a fleet admits at most, whatever crashes and whatever the network does, while clocks drift within
-/// [`DRIFT_PPM`]. Loss of the store's data and forward jumps of its clock are outside of it.
+/// [`DRIFT_PPM`]. Outside of it are loss of the store's data, forward jumps of its clock, and what `local_share` and `allow`
+/// admit while the store is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// Permits beyond what the limit means without leases.

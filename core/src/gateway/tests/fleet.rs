@@ -120,7 +120,7 @@ impl Fleet {
     }
 
     fn held(&self) -> u64 {
-        self.nodes[0].shared_limits(self.now).map(|(_, stats)| stats.held).sum()
+        held(&self.nodes[0], self.now)
     }
 }
 
@@ -133,6 +133,10 @@ fn node(policy: &str, number: usize) -> Arc<Gateway> {
 
 fn head() -> request::Parts {
     Request::get("/s/a").header("host", "here").body(()).expect("a request").into_parts().0
+}
+
+fn held(node: &Gateway, now: Now) -> u64 {
+    node.shared_limits(now).map(|(_, stats)| stats.held).sum()
 }
 
 fn said(limit: &str, outcome: LimitOutcome) -> (String, LimitOutcome) {
@@ -243,6 +247,17 @@ fn without_the_store_each_node_admits_its_share() {
     fleet.store = Store::Away;
     assert_eq!(fleet.admitted(40), 10);
     assert_eq!(fleet.ask(0).ratelimit, ["\"default\";r=0;t=3600"]);
+}
+
+#[test]
+fn what_a_node_borrowed_counts_towards_its_share() {
+    let mut fleet =
+        Fleet::new(2, "default: { requests: 100, window: 1h, algorithm: distributed, root: fixed_window }");
+    assert_eq!(fleet.admitted(60), 60);
+    fleet.store = Store::Away;
+    // Each has had 30 of its 50, and may hold some.
+    let held: u64 = (0..2).map(|node| held(&fleet.nodes[node], fleet.now)).sum();
+    assert_eq!(fleet.admitted(200) as u64, 40 + held.saturating_sub(40), "{held} were held");
 }
 
 #[test]
