@@ -7,6 +7,7 @@
 mod bridge;
 mod bundle;
 mod cidr;
+mod delivery;
 pub mod document;
 mod load;
 mod model;
@@ -25,6 +26,10 @@ pub use bridge::{BridgeScope, BridgeToken, RedisBridge, RedisServer};
 pub use bundle::bundle;
 pub use bundle::from_bundle;
 pub use cidr::CidrError;
+pub use delivery::{
+    Delivery, Kafka, KafkaAcks, KafkaSasl, KafkaTls, KafkaTopics, Relay, RelayAck, RelayLimits, RelayToken,
+    Spool, SpoolOverflow,
+};
 pub use load::{Loaded, NoSources, Sources};
 #[cfg(feature = "yaml")]
 pub use load::{check, load, schema};

@@ -20,9 +20,9 @@ use tollgate_core::config::Limit;
 use tollgate_core::{Ban, Gateway, LimiterStats};
 
 use crate::clock::now;
-use crate::event_log::EventLog;
-use crate::metrics::{Metrics, Tallies};
+use crate::metrics::{Events, Metrics, Tallies};
 use crate::process::Reloader;
+use crate::relay::Relay;
 use crate::{Listeners, Shared};
 
 /// What the admin API shows and does.
@@ -31,7 +31,7 @@ pub struct Admin {
     pub reloader: Arc<Reloader>,
     pub tallies: Tallies,
     pub metrics: Metrics,
-    pub log: Option<EventLog>,
+    pub events: Events,
 }
 
 type Shown = State<Arc<Admin>>;
@@ -201,9 +201,15 @@ async fn circuit_breakers(State(admin): Shown) -> Response {
 }
 
 async fn events(State(admin): Shown) -> Response {
-    match &admin.log {
-        Some(log) => no_store(Json(json!({ "provider": "log", "log": log.stats() }))),
-        None => no_store(Json(json!({ "provider": null }))),
+    let Events { log, delivery, relay } = &admin.events;
+    let relay = relay.as_ref().map(Relay::stats);
+    match (log, delivery) {
+        (_, Some(delivery)) => {
+            let delivery = delivery.stats();
+            no_store(Json(json!({ "provider": "kafka", "delivery": delivery, "relay": relay })))
+        }
+        (Some(log), None) => no_store(Json(json!({ "provider": "log", "log": log.stats() }))),
+        (None, None) => no_store(Json(json!({ "provider": null }))),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The regional proxy: Tollgate's policy in front of the services of one region.
 //!
 //! The data path (`engine` and below) drives core from hyper, one runtime a thread; everything else (`process`,
-//! `admin`, `bridge`, `event_log`, `metrics`) runs beside it and never makes it wait.
+//! `admin`, `bridge`, `relay`, `delivery`, `event_log`, `metrics`) runs beside it and never makes it wait.
 
 pub mod admin;
 mod body;
 pub mod bridge;
 pub mod clock;
 mod connection;
+pub mod delivery;
 pub mod demo;
 mod engine;
 mod errands;
@@ -20,8 +21,8 @@ mod native;
 pub mod policy;
 pub mod process;
 mod proxy_protocol;
+pub mod relay;
 pub mod signature;
-#[allow(dead_code, reason = "the relay, which comes next, is its first user")]
 mod spool;
 pub mod store;
 mod tls;

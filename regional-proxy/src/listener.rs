@@ -30,7 +30,7 @@ pub struct Listeners(Vec<std::net::TcpListener>);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error(
-        "cannot listen on {address}: another process does already; stop it, or change server.listen, server.admin.listen or redis_bridge.listen"
+        "cannot listen on {address}: another process does already; stop it, or change server.listen, server.admin.listen, redis_bridge.listen or relay.listen"
     )]
     InUse { address: SocketAddr },
     #[error("cannot listen on {address}: {source}")]

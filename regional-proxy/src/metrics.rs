@@ -1,6 +1,7 @@
 //! What Prometheus reads: tallies that lanes fill from their events, and the state of core, encoded at each scrape.
 
 mod bridge;
+mod events;
 mod store;
 mod tally;
 
@@ -18,8 +19,8 @@ use tollgate_core::{BreakerState, Event, Gateway};
 use crate::Shared;
 use crate::bridge::BridgeStats;
 use crate::clock::now;
-use crate::event_log::EventLog;
 
+pub use events::Events;
 pub use tally::Tally;
 
 /// One tally a lane: its lock is contended only while somebody scrapes.
@@ -53,11 +54,11 @@ impl Metrics {
     pub fn new(
         shared: Arc<Shared>,
         tallies: Tallies,
-        log: Option<EventLog>,
+        events: Events,
         bridge: Option<Arc<BridgeStats>>,
     ) -> Metrics {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape { shared, tallies, log, bridge }));
+        registry.register_collector(Box::new(Scrape { shared, tallies, events, bridge }));
         Metrics(registry)
     }
 
@@ -71,7 +72,7 @@ impl Metrics {
 struct Scrape {
     shared: Arc<Shared>,
     tallies: Tallies,
-    log: Option<EventLog>,
+    events: Events,
     bridge: Option<Arc<BridgeStats>>,
 }
 
@@ -103,27 +104,13 @@ impl Collector for Scrape {
         if let Some(bridge) = &self.bridge {
             bridge::encode(bridge, &mut encoder)?;
         }
-        self.events(&gateway, &mut encoder)
+        let lanes = self.shared.connections.len();
+        let outbox = (0..lanes).map(|lane| gateway.outbox_stats(lane).dropped).sum();
+        self.events.encode(outbox, &mut encoder)
     }
 }
 
 const NONE: [(&str, &str); 0] = [];
-
-impl Scrape {
-    fn events(&self, gateway: &Gateway, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let outbox: u64 =
-            (0..self.shared.connections.len()).map(|lane| gateway.outbox_stats(lane).dropped).sum();
-        let log = self.log.as_ref().map(EventLog::stats).unwrap_or_default();
-        let mut written =
-            family(encoder, "events_written", "Events written to the log", MetricType::Counter)?;
-        counter(&mut written, &NONE, log.written)?;
-        let mut dropped =
-            family(encoder, "events_dropped", "Events lost before the log", MetricType::Counter)?;
-        counter(&mut dropped, &[("reason", "outbox_full")], outbox)?;
-        counter(&mut dropped, &[("reason", "log_slow")], log.dropped_slow)?;
-        counter(&mut dropped, &[("reason", "log_disk")], log.dropped_disk)
-    }
-}
 
 fn breakers(gateway: &Gateway, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let help = "1 for the state that the breaker is in";

@@ -14,9 +14,11 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
 use crate::bridge;
+use crate::delivery::Delivery;
 use crate::event_log::EventLog;
-use crate::metrics::{Metrics, Tallies};
+use crate::metrics::{Events, Metrics, Tallies};
 use crate::policy::{self, PolicyFile};
+use crate::relay::Relay;
 use crate::{Listeners, Shared, TlsServer, serve};
 
 pub use reload::Reloader;
@@ -43,7 +45,9 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
         config.server.admin.as_ref().map(|admin| Listeners::bind(&[admin.listen])).transpose()?;
     let bridge_listener =
         config.redis_bridge.as_ref().map(|bridge| Listeners::bind(&[bridge.listen])).transpose()?;
-    let (log, writing) = match config.events.enabled {
+    let relay_listener = config.relay.as_ref().map(|relay| Listeners::bind(&[relay.listen])).transpose()?;
+    let (delivery, delivering) = config.events.delivery.as_ref().map(Delivery::start).transpose()?.unzip();
+    let (log, writing) = match config.events.enabled && delivery.is_none() {
         true => EventLog::open(&config.events).map(|(log, writing)| (Some(log), Some(writing)))?,
         false => (None, None),
     };
@@ -51,8 +55,18 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
     let shared = Shared::new(gateway, lanes, tls.clone(), policy.issuer(None)?)?;
     let tallies = Tallies::new(lanes);
     let sinks = (0..lanes)
-        .map(|lane| observe::sink(lane, tallies.clone(), log.clone(), &config.monitoring))
+        .map(|lane| {
+            let way = observe::Way { log: log.clone(), delivery: delivery.clone() };
+            observe::sink(lane, tallies.clone(), way, &config.monitoring)
+        })
         .collect();
+    let relay = match (relay_listener, &config.relay, &delivery) {
+        (Some(listener), Some(config), Some(delivery)) => {
+            Some(Relay::spawn(listener, config, delivery.clone())?)
+        }
+        _ => None,
+    };
+    let events = Events { log: log.clone(), delivery: delivery.clone(), relay };
     let reloader = Arc::new(Reloader::new(policy, options, shared.clone(), tls));
     let running = serve(shared.clone(), listeners, sinks);
     let bridge = match (bridge_listener, &config.redis_bridge) {
@@ -60,9 +74,8 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
         _ => None,
     };
     if let Some(listener) = admin_listener {
-        let metrics = Metrics::new(shared.clone(), tallies.clone(), log.clone(), bridge);
-        let admin =
-            Admin { shared: shared.clone(), reloader: reloader.clone(), tallies, metrics, log: log.clone() };
+        let metrics = Metrics::new(shared.clone(), tallies.clone(), events.clone(), bridge);
+        let admin = Admin { shared: shared.clone(), reloader: reloader.clone(), tallies, metrics, events };
         admin::spawn(listener, admin)?;
     }
     for address in addresses {
@@ -77,6 +90,10 @@ pub fn run(policy: PolicyFile, hooks: Vec<Arc<dyn Hook>>, started: impl FnOnce(&
     if let (Some(log), Some(writing)) = (log, writing) {
         log.close();
         writing.join();
+    }
+    if let (Some(delivery), Some(delivering)) = (delivery, delivering) {
+        delivery.stop();
+        delivering.join();
     }
     Ok(())
 }

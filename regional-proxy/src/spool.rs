@@ -219,7 +219,12 @@ impl Batch {
     /// Adds a record of at most [`PAYLOAD_BYTES_MAX`] bytes.
     pub(crate) fn push(&mut self, record: &[u8]) {
         debug_assert!(record.len() <= PAYLOAD_BYTES_MAX);
-        self.bytes.extend_from_slice(record);
+        self.push_with(|out| out.extend_from_slice(record));
+    }
+
+    /// Adds the record of at most [`PAYLOAD_BYTES_MAX`] bytes that `write` appends.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
         self.ends.push(self.bytes.len());
     }
 
@@ -234,7 +239,7 @@ impl Batch {
     }
 
     /// What it takes on the disk.
-    fn frame_bytes(&self) -> u64 {
+    pub(crate) fn frame_bytes(&self) -> u64 {
         (self.bytes.len() + self.ends.len() * frame::HEADER_BYTES) as u64
     }
 }

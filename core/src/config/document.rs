@@ -6,6 +6,7 @@ mod auth;
 mod bridge;
 mod limits;
 mod observation;
+mod relay;
 mod rewrite;
 mod routing;
 mod security;
@@ -22,6 +23,7 @@ pub use auth::*;
 pub use bridge::*;
 pub use limits::*;
 pub use observation::*;
+pub use relay::*;
 pub use rewrite::*;
 pub use routing::*;
 pub use security::*;
@@ -55,4 +57,7 @@ pub struct Document {
     /// Redis over HTTP. Without it there is no such listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis_bridge: Option<RedisBridge>,
+    /// Takes the events of other nodes. Without it there is no such listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{RedisBridge, Store};
+use super::{Delivery, RedisBridge, Relay, Store};
 
 /// One policy, shared by every adapter.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,7 @@ pub struct Config {
     pub events: Events,
     pub monitoring: Monitoring,
     pub redis_bridge: Option<RedisBridge>,
+    pub relay: Option<Relay>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -484,6 +485,8 @@ pub struct Events {
     /// The log's files are rotated at this size and the oldest removed beyond `max_files`.
     pub file_bytes: u64,
     pub max_files: u32,
+    /// To a broker instead of the log.
+    pub delivery: Option<Delivery>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,11 @@
 
 mod auth;
 mod bridge;
+mod kafka;
 mod limits;
 mod observation;
 mod pattern;
+mod relay;
 mod rewrite;
 mod route;
 mod routing;
@@ -43,6 +45,8 @@ pub(super) fn config(document: &Document, at: &At<'_>) -> Option<Config> {
     let monitoring = observation::monitoring(&document.monitoring, &at.field("monitoring"));
     let bridge_at = at.field("redis_bridge");
     let redis_bridge = bridge::bridge(document.redis_bridge.as_ref(), server.as_ref(), &bridge_at);
+    let relay_at = at.field("relay");
+    let relay = relay::relay(document.relay.as_ref(), server.as_ref(), events.as_ref(), &relay_at);
     observation::caching(document.caching.as_ref(), &at.field("caching"));
     unprotected_routes(document, at);
     unreachable_redirect(document, at);
@@ -55,6 +59,7 @@ pub(super) fn config(document: &Document, at: &At<'_>) -> Option<Config> {
         events: events?,
         monitoring: monitoring?,
         redis_bridge: redis_bridge?,
+        relay: relay?,
     })
 }
 

@@ -3,7 +3,13 @@ use tempfile::TempDir;
 use super::*;
 
 fn rules(folder: &TempDir, file_bytes: u64, max_files: u32) -> config::Events {
-    config::Events { enabled: true, directory: folder.path().to_owned(), file_bytes, max_files }
+    config::Events {
+        enabled: true,
+        directory: folder.path().to_owned(),
+        file_bytes,
+        max_files,
+        delivery: None,
+    }
 }
 
 /// Appends each text as one batch of one event to a log that is opened and closed for it.

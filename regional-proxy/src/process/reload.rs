@@ -81,6 +81,12 @@ impl Reloader {
         if way(&current.policy) != way(&policy) {
             warn!("rate_limit.store: how it is reached takes effect at the next start");
         }
+        if current.policy.loaded.config.relay != policy.loaded.config.relay {
+            warn!("relay: takes effect at the next start");
+        }
+        if current.policy.loaded.config.events != policy.loaded.config.events {
+            warn!("event_processing: takes effect at the next start");
+        }
         self.shared.issuer.store(issuer.map(Arc::new));
         self.shared.gateway.store(gateway);
         current.options.generation = generation;

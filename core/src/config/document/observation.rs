@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Named, Secret, Size, Timespan};
+use super::{Named, Secret, Size, Spool, Timespan};
 
 /// Cached answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub struct EventProcessing {
     /// Default: `log`.
     pub provider: EventProvider,
     pub log: EventLog,
+    /// Events that wait for the broker, on disk.
+    pub spool: Spool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<Kafka>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,7 +89,7 @@ pub enum EventProvider {
     /// Files on this node.
     #[default]
     Log,
-    /// Not served yet.
+    /// Through the spool.
     Kafka,
     /// Not served yet.
     Rabbitmq,
@@ -111,10 +113,50 @@ pub struct EventLog {
 pub struct Kafka {
     /// `host:port` of each.
     pub brokers: Vec<String>,
+    /// Of `api_events`, `user_events` and `audit_logs`. Default: `api-events`, `user-events`, `audit-logs`.
     pub topics: Named<String>,
+    /// Make topics that are not there, with the brokers' own defaults. Default: false.
+    pub create_topics: bool,
+    /// Of the gateway's own consumers. There are none yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer_group: Option<String>,
     pub producer_config: ProducerConfig,
+    /// Needs a gateway that was built with the feature `kafka-tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<KafkaTls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<KafkaSasl>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaTls {
+    /// PEM file of the authorities. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSasl {
+    pub mechanism: SaslMechanism,
+    pub username: String,
+    pub password: Secret,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "yaml", derive(JsonSchema))]
+pub enum SaslMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Needs a gateway that was built with the feature `kafka-tls`.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// Needs a gateway that was built with the feature `kafka-tls`.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use crate::config::*;
 
 mod bridge;
 mod errors;
+mod relay;
 mod store;
 mod vocabulary;
 
@@ -237,6 +238,7 @@ fn the_schema_describes_every_section() {
             "monitoring",
             "rate_limit",
             "redis_bridge",
+            "relay",
             "routing",
             "security",
             "server"

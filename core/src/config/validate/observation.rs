@@ -1,7 +1,7 @@
 //! Events, monitoring and caching, with a warning for what is not served.
 
 use super::url::Absolute;
-use super::{DAY, MILLISECOND, not_empty, time_within, within};
+use super::{DAY, MILLISECOND, not_empty, relay, time_within, within};
 use crate::config::document::{self, EventProvider, Size};
 use crate::config::report::At;
 use crate::config::{Events, LogLevel, Monitoring};
@@ -14,43 +14,26 @@ pub(super) fn events(events: &document::EventProcessing, at: &At<'_>) -> Option<
     let file_bytes = within(&log.field("file_bytes"), events.log.file_bytes, sizes);
     let max_files = within(&log.field("max_files"), events.log.max_files, 2..=10_000);
     brokers(events, at);
-    let broker = match events.provider {
-        EventProvider::Log => None,
-        EventProvider::Kafka => Some("kafka"),
-        EventProvider::Rabbitmq => Some("rabbitmq"),
-    };
-    if let Some(broker) = broker.filter(|_| enabled) {
+    let delivery = relay::delivery(events, enabled, at);
+    if enabled && events.provider == EventProvider::Rabbitmq {
         at.field("provider").warn(format_args!(
-            "`{broker}` is not served yet: events go to the log in `{}` on this node",
+            "`rabbitmq` is not served yet: events go to the log in `{}` on this node",
             events.log.directory
         ));
     }
-    Some(Events { enabled, directory: directory?.into(), file_bytes: file_bytes?.0, max_files: max_files? })
+    Some(Events {
+        enabled,
+        directory: directory?.into(),
+        file_bytes: file_bytes?.0,
+        max_files: max_files?,
+        delivery: delivery?,
+    })
 }
 
 fn brokers(events: &document::EventProcessing, at: &At<'_>) {
-    let kafka = at.field("kafka");
-    match &events.kafka {
-        None if events.provider == EventProvider::Kafka => {
-            at.field("provider")
-                .error("`kafka` needs its section; write `kafka: { brokers: [\"127.0.0.1:9092\"] }`");
-        }
-        Some(section) => {
-            if section.brokers.is_empty() {
-                kafka.field("brokers").error("no broker to write to; write `[\"127.0.0.1:9092\"]`");
-            }
-            for (index, broker) in section.brokers.iter().enumerate() {
-                // A broker is an authority like that of a URL, with a port.
-                let valid =
-                    format!("http://{broker}").parse::<Absolute>().is_ok_and(|url| url.path.is_empty());
-                if !valid || !broker.contains(':') || broker.ends_with('/') {
-                    let message = format_args!("`{broker}` is not a broker; write `host:port`");
-                    kafka.field("brokers").item(index).error(message);
-                }
-            }
-            producer(&section.producer_config, &kafka.field("producer_config"));
-        }
-        None => {}
+    if events.kafka.is_none() && events.provider == EventProvider::Kafka {
+        at.field("provider")
+            .error("`kafka` needs its section; write `kafka: { brokers: [\"127.0.0.1:9092\"] }`");
     }
     let rabbitmq = at.field("rabbitmq");
     match &events.rabbitmq {
@@ -69,14 +52,6 @@ fn brokers(events: &document::EventProcessing, at: &At<'_>) {
         }
         None => {}
     }
-}
-
-fn producer(producer: &document::ProducerConfig, at: &At<'_>) {
-    if !["all", "-1", "1", "0"].contains(&producer.acks.as_str()) {
-        at.field("acks").error(format_args!("`{}` is not known; write `all`, `1` or `0`", producer.acks));
-    }
-    within(&at.field("batch_size"), producer.batch_size, Size(0)..=Size(1 << 30));
-    within(&at.field("linger_ms"), producer.linger_ms, 0..=900_000);
 }
 
 pub(super) fn monitoring(monitoring: &document::Monitoring, at: &At<'_>) -> Option<Monitoring> {

@@ -57,7 +57,7 @@ colour: blue
             "f:11:7: routing.services.admin.urls: a service needs at least one URL; write `urls: [\"http://127.0.0.1:9101\"]`",
             "f:13:24: rate_limit.default.requests: `0` is out of range; write 1 to 1000000000000",
             "f:13:35: rate_limit.default.window: `0s` is out of range; write 1ms to 366d",
-            "f:14:1: colour: unknown key; known here: server, routing, auth, rate_limit, caching, security, monitoring, event_processing, redis_bridge",
+            "f:14:1: colour: unknown key; known here: server, routing, auth, rate_limit, caching, security, monitoring, event_processing, redis_bridge, relay",
             "f:15:1: `colour` is already set in line 14; keep one of the two",
         ],
     );

@@ -12,7 +12,6 @@ fn the_vocabulary_warns_of_what_is_not_served_and_of_what_is_an_example() {
             "27:30: auth.api_keys[0].sha256: this is the hash of a key that is guessed first; `openssl rand -hex 32` makes a key",
             "30:14: rate_limit.algorithm: `rate_limit.store` names no store: each node limits for itself, as `token_bucket`",
             "37:1: caching: is not served yet: every request reaches its service",
-            "61:13: event_processing.provider: `kafka` is not served yet: events go to the log in `events` on this node",
         ]
     );
 }
@@ -25,12 +24,39 @@ fn the_vocabulary_means_what_it_says() {
     assert_eq!(config.auth, auth());
     assert_eq!(config.limits, limits());
     assert_eq!(config.security, security());
-    let events = Events { enabled: true, directory: "events".into(), file_bytes: 64 << 20, max_files: 16 };
+    let events = Events {
+        enabled: true,
+        directory: "events".into(),
+        file_bytes: 64 << 20,
+        max_files: 16,
+        delivery: Some(delivery()),
+    };
     assert_eq!(config.events, events);
     assert_eq!(
         config.monitoring,
         Monitoring { prometheus: true, access_log: true, decision_header: false, log_level: LogLevel::Info }
     );
+}
+
+fn delivery() -> Delivery {
+    Delivery {
+        spool: Spool { directory: "spool".into(), max_bytes: 4 << 30, overflow: SpoolOverflow::Block },
+        kafka: Kafka {
+            brokers: vec!["127.0.0.1:9092".into()],
+            topics: KafkaTopics {
+                api_events: "api-gateway-events".into(),
+                user_events: "user-events".into(),
+                audit_logs: "audit-logs".into(),
+            },
+            create_topics: false,
+            acks: KafkaAcks::All,
+            compression: "snappy",
+            batch_bytes: 16_384,
+            linger_ms: 5,
+            tls: None,
+            sasl: None,
+        },
+    }
 }
 
 fn seconds(seconds: u64) -> Duration {
