@@ -204,10 +204,7 @@ impl Run {
             self.records.rewind(delivered);
             let _ = self.checkpoint();
             if let Err(error) = outcome {
-                let text = error.to_string();
-                if self.shared.set_error(&text) {
-                    warn!("events wait in the spool: {text}");
-                }
+                self.shared.complain(error.to_string());
                 self.shared.rebuilt.fetch_add(1, Relaxed);
                 self.pause();
             }
@@ -228,6 +225,9 @@ impl Run {
             });
             self.take_confirmed(producer);
             producer.failure()?;
+            if producer.is_unreachable() {
+                self.shared.complain("no broker of Kafka can be reached".to_owned());
+            }
             self.watermark();
             let since = checkpoint_at.elapsed();
             if since >= CHECKPOINT_EVERY {
@@ -330,11 +330,12 @@ impl Shared {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.progress_ms.load(Relaxed)))
     }
 
-    /// Whether this says something new.
-    fn set_error(&self, error: &str) -> bool {
+    /// Shows an error, and logs it unless it is the same as before.
+    fn complain(&self, error: String) {
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = last.as_deref() != Some(error);
-        *last = Some(error.to_owned());
-        is_new
+        if last.as_ref() != Some(&error) {
+            warn!("events wait in the spool: {error}");
+        }
+        *last = Some(error);
     }
 }

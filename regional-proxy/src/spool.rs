@@ -276,7 +276,6 @@ type Ends<D> = (Arc<Shared<D>>, Writer<D>, Cursor<D>);
 /// Recovers what is on a disk, for one writer and one reader.
 fn open<D: Disk>(disk: D, rules: Rules) -> io::Result<Ends<D>> {
     let recovered = recovery::recover(&disk)?;
-    checkpoint::make_spare(&disk);
     let counts = Counts { torn_bytes: recovered.torn_bytes.into(), ..Counts::default() };
     let shared = Arc::new(Shared {
         disk,
@@ -286,7 +285,7 @@ fn open<D: Disk>(disk: D, rules: Rules) -> io::Result<Ends<D>> {
         counts,
     });
     let writer = Writer::new(shared.clone(), rules);
-    let cursor = Cursor::new(shared.clone());
+    let cursor = Cursor::new(shared.clone(), recovered.checkpoint);
     Ok((shared, writer, cursor))
 }
 

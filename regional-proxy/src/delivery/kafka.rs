@@ -14,7 +14,7 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use tollgate_core::config::{Kafka, KafkaAcks, KafkaTopics};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{Envelope, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, Kind, READ_MAX};
 
@@ -52,7 +52,7 @@ pub(crate) enum ProducerError {
     Fatal(String),
     #[error("a record was not written: {0}")]
     NotWritten(String),
-    #[error("the spool cannot be read: {0}")]
+    #[error("the disk of the spool refused: {0}")]
     Spool(#[source] io::Error),
 }
 
@@ -188,6 +188,11 @@ impl Producer {
         std::mem::take(&mut self.client.context().state().outcomes)
     }
 
+    /// Whether it was said since the last look that no broker can be reached. The producer goes on trying.
+    pub(super) fn is_unreachable(&self) -> bool {
+        std::mem::take(&mut self.client.context().state().is_unreachable)
+    }
+
     /// # Errors
     ///
     /// Once a record was not written, or whether it was is unknown: then this producer is given up, so that what is sent
@@ -211,6 +216,7 @@ struct Context(Mutex<State>);
 struct State {
     outcomes: Vec<(u64, bool)>,
     not_written: Option<String>,
+    is_unreachable: bool,
 }
 
 impl Context {
@@ -227,7 +233,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         // It connects again by itself; what counts is whether records get through.
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => warn!("no broker of Kafka can be reached"),
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.state().is_unreachable = true,
             _ => debug!("librdkafka: {error} {reason}"),
         }
     }

@@ -1,59 +1,70 @@
-//! How far everything was delivered, on disk before anything is removed. Replaced whole, never in part.
+//! How far everything was delivered, on disk before anything is removed.
+//!
+//! Two files take turns, each overwritten in place while the other holds the last value: a cut in between leaves one of
+//! them whole, and on a full disk, which only a checkpoint can make room on, no block has to be found for it.
 
 use std::io;
 
 use super::disk::{Disk, File};
 
-const NAME: &str = "checkpoint";
-/// The next checkpoint's file is made ahead, while there is room: on a full disk it could not be made, and without a
-/// checkpoint nothing could be removed.
-const SPARE: &str = "checkpoint.next";
+const SLOTS: [&str; 2] = ["checkpoint.a", "checkpoint.b"];
 const MAGIC: [u8; 8] = *b"TgCheck1";
 const BYTES: usize = 20;
 
-/// One past the last sequence that was delivered, with all before it; `None` if nothing was ever said.
-///
-/// # Errors
-///
-/// Also if the file is there and damaged: guessing would deliver everything again, or lose what is left.
-pub(super) fn load<D: Disk>(disk: &D) -> io::Result<Option<u64>> {
-    let file = match disk.open(NAME) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = [0; BYTES];
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("the file `{NAME}` is damaged"));
-    match file.read_at(&mut bytes, 0)? {
-        BYTES => decode(&bytes).map(Some).ok_or_else(damaged),
-        _ => Err(damaged()),
-    }
+pub(super) struct Checkpoint {
+    /// The slot with the last value.
+    latest: usize,
+    /// A sync of the other slot failed: it is made anew, because another sync of the same file may say anything.
+    in_doubt: bool,
 }
 
-/// When this returns, a crash no longer forgets it.
-pub(super) fn save<D: Disk>(disk: &D, delivered: u64) -> io::Result<()> {
-    let spare = match disk.open(SPARE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(SPARE),
-        other => other,
-    };
-    let written = spare.and_then(|file| {
+impl Checkpoint {
+    /// Reads it, with one past the last sequence that was delivered with all before it; `None` if nothing ever was, or
+    /// both files are damaged, when what is there is delivered again.
+    pub(super) fn load<D: Disk>(disk: &D) -> io::Result<(Checkpoint, Option<u64>)> {
+        let (mut latest, mut made) = (None, false);
+        for (slot, name) in SLOTS.iter().enumerate() {
+            let mut bytes = [0; BYTES];
+            match disk.open(name) {
+                Ok(file) => file.read_at(&mut bytes, 0)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    disk.create(name)?.write_all_at(&bytes, 0)?;
+                    made = true;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            // One that was never written is none, as one that is damaged.
+            latest = latest.max(decode(&bytes).map(|delivered| (delivered, slot)));
+        }
+        if made {
+            SLOTS.iter().try_for_each(|name| disk.open(name)?.sync())?;
+            disk.sync_names()?;
+        }
+        let checkpoint = Checkpoint { latest: latest.map_or(0, |(_, slot)| slot), in_doubt: false };
+        Ok((checkpoint, latest.map(|(delivered, _)| delivered)))
+    }
+
+    /// When this returns, a crash no longer forgets it.
+    pub(super) fn save<D: Disk>(&mut self, disk: &D, delivered: u64) -> io::Result<()> {
+        let slot = 1 - self.latest;
+        let name = SLOTS[slot];
+        let is_new = std::mem::replace(&mut self.in_doubt, true);
+        let file = match is_new {
+            true => {
+                // It may be gone since the last try.
+                let _ = disk.remove(name);
+                disk.create(name)?
+            }
+            false => disk.open(name)?,
+        };
         file.write_all_at(&encode(delivered), 0)?;
-        file.sync()
-    });
-    if let Err(error) = written {
-        // What it holds is unknown now; the next one is made anew.
-        let _ = disk.remove(SPARE);
-        return Err(error);
-    }
-    disk.rename(SPARE, NAME)?;
-    disk.sync_names()
-}
-
-/// Makes the next checkpoint's file, with its block. Without room for it there is none, and no harm in that yet.
-pub(super) fn make_spare<D: Disk>(disk: &D) {
-    let Ok(file) = disk.create(SPARE) else { return };
-    if file.write_all_at(&[0; BYTES], 0).is_err() {
-        let _ = disk.remove(SPARE);
+        file.sync()?;
+        if is_new {
+            disk.sync_names()?;
+        }
+        *self = Checkpoint { latest: slot, in_doubt: false };
+        Ok(())
     }
 }
 

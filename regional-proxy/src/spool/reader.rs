@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::checkpoint::Checkpoint;
 use super::disk::{Disk, File};
 use super::frame::{Scanner, Step};
 use super::segment::{Readable, SegmentName};
-use super::{Counts, READ_BYTES, Shared, checkpoint};
+use super::{Counts, READ_BYTES, Shared};
 
 /// Segments with damage that are kept after all that could be read of them was delivered; older ones are removed.
 const QUARANTINED_MAX: usize = 4;
@@ -23,6 +24,7 @@ pub(super) struct Cursor<D: Disk> {
     /// The next record that is wanted.
     next: u64,
     segment: Option<Open<D::File>>,
+    checkpoint: Checkpoint,
     /// All before it is in the checkpoint.
     saved: u64,
     /// Segment and offset up to where damage was counted, so that what is read again is not.
@@ -48,10 +50,10 @@ struct Open<F> {
 }
 
 impl<D: Disk> Cursor<D> {
-    pub(super) fn new(shared: Arc<Shared<D>>) -> Cursor<D> {
+    pub(super) fn new(shared: Arc<Shared<D>>, checkpoint: Checkpoint) -> Cursor<D> {
         let next = shared.delivered();
         // What an earlier process could not remove any more goes with the next release.
-        Cursor { shared, next, segment: None, saved: 0, counted: (0, 0) }
+        Cursor { shared, next, segment: None, checkpoint, saved: 0, counted: (0, 0) }
     }
 
     /// Gives `take` up to `records_max` records, in order; fewer only if there are no more yet.
@@ -128,7 +130,7 @@ impl<D: Disk> Cursor<D> {
     pub(super) fn release(&mut self, delivered: u64) -> io::Result<()> {
         if delivered > self.saved {
             self.shared.delivered.fetch_max(delivered, Relaxed);
-            checkpoint::save(&self.shared.disk, delivered)?;
+            self.checkpoint.save(&self.shared.disk, delivered)?;
             self.saved = delivered;
         }
         loop {
@@ -139,7 +141,6 @@ impl<D: Disk> Cursor<D> {
                 false => self.shared.disk.remove(&name)?,
             }
         }
-        checkpoint::make_spare(&self.shared.disk);
         Ok(())
     }
 

@@ -2,16 +2,18 @@
 
 use std::io;
 
+use super::READ_BYTES;
+use super::checkpoint::Checkpoint;
 use super::disk::{Disk, File};
 use super::frame::{HEADER_BYTES, Scanner, Step};
 use super::segment::{Index, Segment, SegmentName};
-use super::{READ_BYTES, checkpoint};
 
 /// The sequence of a spool's first record.
 const FIRST: u64 = 1;
 
 pub(super) struct Recovered {
     pub(super) index: Index,
+    pub(super) checkpoint: Checkpoint,
     /// Every record below it was delivered.
     pub(super) delivered: u64,
     /// Bytes after the last whole record: what was being written when the former process ended.
@@ -23,7 +25,7 @@ pub(super) struct Recovered {
 /// Nothing is appended to a segment of another process. Only past the last whole record of the last segment is anything
 /// cut off: nothing there was acknowledged, unless the disk lost it.
 pub(super) fn recover<D: Disk>(disk: &D) -> io::Result<Recovered> {
-    let delivered = checkpoint::load(disk)?;
+    let (checkpoint, delivered) = Checkpoint::load(disk)?;
     let mut segments = Vec::new();
     for name in disk.names()? {
         let Some(name) = SegmentName::parse(&name) else { continue };
@@ -51,7 +53,8 @@ pub(super) fn recover<D: Disk>(disk: &D) -> io::Result<Recovered> {
         }
     }
     let start = segments.first().map_or(next, |oldest| oldest.name.first);
-    Ok(Recovered { index: Index::new(segments, next), delivered: delivered.unwrap_or(start), torn_bytes })
+    let delivered = delivered.unwrap_or(start);
+    Ok(Recovered { index: Index::new(segments, next), checkpoint, delivered, torn_bytes })
 }
 
 /// Where the last whole record of a segment ends, and the sequence after it.
