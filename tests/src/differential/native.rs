@@ -52,7 +52,7 @@ pub(super) fn decide(gateway: &Arc<Gateway>, request: &Generated) -> Result<Deci
                 forwarded = Some(Forwarded::new(&head, body_bytes));
                 sent.resume(Outcome::Response(answered().into_parts().0), now)
             }
-            Step::Keys(_) | Step::Local(_) => bail!("the policy has no such thing"),
+            Step::Keys(_) | Step::Charge(_) | Step::Local(_) => bail!("the policy has no such thing"),
         };
     };
     let (head, body, exchange) = reply.into_parts();
