@@ -406,14 +406,6 @@ impl Model {
         }
     }
 
-    /// Takes permits back into a bucket.
-    pub(crate) fn pay_off(&mut self, key: &Key, rule: &Rule, permits: u64) {
-        let Form::Bucket { per_permit, .. } = rule.form else { return };
-        if let Some(Entry { state: State::Bucket { debt, .. }, .. }) = self.entries.get_mut(key) {
-            *debt = debt.saturating_sub(permits * per_permit);
-        }
-    }
-
     /// Loses the last seen time of the key, so that its clock is the wall's.
     pub(crate) fn forget_last(&mut self, key: &Key) {
         if let Some(Entry { state: State::Root { last, .. } | State::Bucket { last, .. }, .. }) =

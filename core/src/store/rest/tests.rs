@@ -48,7 +48,7 @@ fn the_items_of_a_pipeline_fail_one_by_one() {
 #[test]
 fn garbage_is_an_error() {
     assert_eq!(read(401, br#"{"error":"Unauthorized"}"#), Err(ReadError::Unauthorized));
-    assert_eq!(read(502, b"<html>"), Err(ReadError::NotTheProtocol(502)));
+    assert_eq!(read(502, b"<html>"), Err(ReadError::Away(502)));
     assert_eq!(read(500, br#"{"result":1}"#), Err(ReadError::NotTheProtocol(500)));
     assert_eq!(read(429, br#"{"error":"too many"}"#), Err(ReadError::Refused("too many".into())));
     assert_eq!(read(200, &vec![b' '; ANSWER_BYTES_MAX + 1]), Err(ReadError::TooLong));
