@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tollgate_core::config::{NoSources, Target, bundle};
 
 use crate::scenario::EventLog;
+use crate::scenario::store::{self, Bridge, Redis};
 use crate::wasmtime::{Component, Wasmtime};
 use crate::workerd::{Service, Workerd};
 
@@ -39,6 +40,12 @@ pub struct Gateway {
     pub listen: SocketAddr,
     running: Running,
     adapter: Adapter,
+}
+
+/// The store of a gateway, which ends when it is dropped.
+pub struct Sharing {
+    _redis: Option<Redis>,
+    _bridge: Option<Bridge>,
 }
 
 enum Running {
@@ -86,6 +93,17 @@ impl Adapter {
     /// Starts a gateway with these services and this section `auth`.
     pub async fn start_with(&self, services: Value, auth: Value) -> Result<Gateway> {
         self.run(json!({ "routing": { "services": services }, "auth": auth }), false).await
+    }
+
+    /// Starts a gateway with these services and a section `rate_limit` whose store is a Redis of its own: natively, or at the
+    /// edge behind a bridge.
+    pub async fn start_sharing(&self, services: Value, rate_limit: Value) -> Result<(Gateway, Sharing)> {
+        let mut policy = json!({ "routing": { "services": services }, "rate_limit": rate_limit });
+        let sharing = match self {
+            Adapter::Proxy { .. } => Sharing { _redis: store::start(&mut policy).await?, _bridge: None },
+            _ => Sharing { _redis: None, _bridge: store::start_behind_bridge(&mut policy).await? },
+        };
+        Ok((self.run(policy, false).await?, sharing))
     }
 
     /// Starts a gateway with this policy, behind a runner that says who its clients are: see [`Gateway::connect`].

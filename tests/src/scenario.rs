@@ -12,7 +12,7 @@ mod play_core;
 mod play_proxy;
 mod play_spin;
 mod scene;
-mod store;
+pub(crate) mod store;
 pub(crate) mod token;
 mod upstream;
 

@@ -46,6 +46,7 @@ fn main() -> Result<()> {
         trial("three concurrent requests that need one key set share its fetch", |adapter| {
             run(shared_key_set(adapter))
         });
+        trial("two limits are answered by a store", |adapter| run(shared_limits(adapter)));
         trial("health checks run in the background", |adapter| run(background(adapter)));
         trial("a client that leaves ends the upstream's answer", |adapter| run(client_leaves(adapter)));
     }
@@ -82,6 +83,24 @@ async fn cancelled_probe(adapter: Adapter) -> Result<()> {
         expect(&mut gateway, "/s/ok", 200, "ok", json!({ "status_code": 200, "bytes": 2 })).await?;
     }
     Ok(())
+}
+
+async fn shared_limits(adapter: Adapter) -> Result<()> {
+    let upstream = Upstream::start().await?;
+    let services = json!({ "s": { "urls": [upstream.url()] } });
+    let limits = json!({
+        "store": { "nodes": 1 },
+        "default": { "requests": 9, "window": "1h", "algorithm": "sliding_window_log" },
+        "per_service": { "s": { "requests": 2, "window": "1h", "algorithm": "distributed", "root": "fixed_window" } },
+    });
+    let (mut gateway, _store) = adapter.start_sharing(services, limits).await?;
+    let said = |default: &str, s: &str| json!({ "limits": { "default": default, "s": s } });
+    for _ in 0..2 {
+        expect(&mut gateway, "/s/ok", 200, "ok", said("admitted", "admitted")).await?;
+    }
+    let refused = get(&gateway, "/s/ok").await?;
+    ensure!(refused.status == 429, "status {}", refused.status);
+    event(&mut gateway, said("spared", "refused")).await
 }
 
 /// Only who connects for itself knows that nothing was sent; `fetch` does not tell, and a host of `wasi:http` reads ahead

@@ -15,17 +15,17 @@ use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The edge's at the bridge.
-const TOKEN: &str = "a gateway's token of the scenarios";
+const TOKEN: &str = "the-scenarios-gateway-token";
 /// Where core's own player finds its store, which is in process.
 const NOWHERE: &str = "redis://store.invalid:6379";
 
 /// A Redis of one case's own.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     _server: Child,
 }
 
 /// Gives a case that shares limits a Redis, and tells its configuration where that is.
-pub(super) async fn start(config: &mut Value) -> Result<Option<Redis>> {
+pub(crate) async fn start(config: &mut Value) -> Result<Option<Redis>> {
     let Some(store) = store(config) else { return Ok(None) };
     let address = free()?;
     let server = Command::new("redis-server")
@@ -51,14 +51,14 @@ pub(super) async fn start(config: &mut Value) -> Result<Option<Redis>> {
 }
 
 /// A Redis behind the bridge of a running proxy, which is how an edge reaches one.
-pub(super) struct Bridge {
+pub(crate) struct Bridge {
     _redis: Redis,
     _proxy: Child,
     _folder: TempDir,
 }
 
 /// The same for an edge. `TOLLGATE_BIN` names the proxy.
-pub(super) async fn start_behind_bridge(config: &mut Value) -> Result<Option<Bridge>> {
+pub(crate) async fn start_behind_bridge(config: &mut Value) -> Result<Option<Bridge>> {
     let Some(redis) = start(config).await? else { return Ok(None) };
     let store = store(config).context("it was there a moment ago")?;
     let binary =
@@ -98,7 +98,7 @@ pub(super) async fn start_behind_bridge(config: &mut Value) -> Result<Option<Bri
 }
 
 /// For core alone, whose calls are answered by the player.
-pub(super) fn imagine(config: &mut Value) {
+pub(crate) fn imagine(config: &mut Value) {
     if let Some(store) = store(config) {
         store["redis"] = json!({ "url": NOWHERE });
     }
