@@ -9,13 +9,16 @@ pub(crate) struct Denial {
     cost: u64,
     since_us: u64,
     until_us: u64,
+    /// When it fits as the store said, which clients are told however short the denial is believed.
+    retry_at_us: u64,
 }
 
 impl Denial {
     /// The answer to a question of `cost` permits that was sent at `sent_us`.
     pub(crate) fn new(cost: u64, sent_us: u64, retry_after_us: u64, now_us: u64) -> Denial {
-        let until_us = sent_us.saturating_add(retry_after_us).min(now_us + DENIAL_MAX_US);
-        Denial { cost, since_us: sent_us, until_us }
+        let retry_at_us = sent_us.saturating_add(retry_after_us);
+        let until_us = retry_at_us.min(now_us + DENIAL_MAX_US);
+        Denial { cost, since_us: sent_us, until_us, retry_at_us }
     }
 
     /// Puts the newer one in the place of `known`, unless that says more.
@@ -27,10 +30,10 @@ impl Denial {
         }
     }
 
-    /// How much longer `cost` is denied.
+    /// When `cost` fits, as long as it is denied without asking.
     pub(crate) fn retry_after_us(&self, cost: u64, now_us: u64) -> Option<u64> {
         let holds = self.since_us <= now_us && now_us < self.until_us && self.cost <= cost;
-        holds.then(|| self.until_us - now_us)
+        holds.then(|| self.retry_at_us - now_us)
     }
 
     /// Whether it was sent at `sent_us` or before.

@@ -176,7 +176,8 @@ fn an_exact_limit_asks_each_time_and_remembers_a_denial_for_a_second() {
     assert_eq!(fleet.ask(0), seen(429, 0, LimitOutcome::Refused));
     assert_eq!(fleet.calls, 3);
     fleet.pass(999);
-    assert_eq!((fleet.ask(0).status, fleet.calls), (429, 3));
+    let remembered = fleet.ask(0);
+    assert_eq!((remembered.status, remembered.retry_after.as_deref(), fleet.calls), (429, Some("3600"), 3));
     fleet.pass(1);
     assert_eq!((fleet.ask(0).status, fleet.calls), (429, 4));
 }
