@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::quota::{Asked, Charge, Charges, Counted, PER_REQUEST_MAX, QuotaId, Quotas};
+use super::quota::{Applying, Asked, Charge, Charges, Counted, PER_REQUEST_MAX, Quota, QuotaId, Quotas};
 use crate::Now;
+use crate::config::Limit;
 use crate::fleet::{Answered, Ask, SharedLimit, Turn};
 use crate::lease::Taken;
 use crate::limit::{self, Demand, Limiter, Standing, SubjectKey};
@@ -56,19 +57,51 @@ impl Quotas {
     /// Debits what applies to the request, all or nothing.
     pub(super) fn charge(&self, asked: &Asked<'_>, service: Option<usize>, now: Now) -> Charging {
         let applying = self.applying(asked.caller, service);
-        let mut any_shared = false;
+        let is_shared = |(_, quota): &(QuotaId, &Quota)| matches!(quota.counted, Counted::Shared(_));
+        if !applying.iter().flatten().any(is_shared) {
+            return Charging::Decided(self.charge_here(&applying, asked, now));
+        }
         let mut parts = applying.map(|applying| {
             let (id, quota) = applying?;
-            any_shared |= matches!(quota.counted, Counted::Shared(_));
             let rules = quota.rules();
             let subject = self.with_subject(&rules.key, asked, |who| self.secret().key(who));
             Some(Part { quota: id, subject, shadow: rules.shadow, claim: Claim::Here })
         });
-        let admits = !any_shared || self.ask_shared(&mut parts, asked, now);
+        let admits = self.ask_shared(&mut parts, asked, now);
         match parts.iter().flatten().any(|part| matches!(part.claim, Claim::Ask(_))) {
             true => Charging::Waiting(Box::new(Waiting(parts))),
             false => Charging::Decided(self.conclude(parts, admits, now)),
         }
+    }
+
+    /// The common case, in which nothing is to be kept from one step to the next.
+    fn charge_here(&self, applying: &Applying<'_>, asked: &Asked<'_>, now: Now) -> Charges {
+        let mut charges = Charges::default();
+        let mut standings = [Standing::default(); PER_REQUEST_MAX];
+        let mut here = applying.iter().flatten().filter_map(|(id, quota)| match &quota.counted {
+            Counted::Here(limiter) => Some((*id, limiter)),
+            Counted::Shared(_) => None,
+        });
+        let demand = |limiter| {
+            let rules: &Limit = Limiter::rules(limiter);
+            let subject = self.with_subject(&rules.key, asked, |who| self.secret().key(who));
+            Demand { limiter, subject, cost: rules.cost }
+        };
+        let charge = |(quota, limiter): (QuotaId, &Limiter), standing| {
+            Some(Charge { quota, standing, unknown: false, shadow: limiter.rules().shadow })
+        };
+        match (here.next(), here.next()) {
+            (Some(first), Some(second)) => {
+                limit::admit(&[demand(first.1), demand(second.1)], true, &mut standings, now);
+                charges.0 = [charge(first, standings[0]), charge(second, standings[1])];
+            }
+            (Some(only), None) => {
+                limit::admit(&[demand(only.1)], true, &mut standings[..1], now);
+                charges.0[0] = charge(only, standings[0]);
+            }
+            (None, _) => {}
+        }
+        charges
     }
 
     /// Goes to the shared limits unless one that is counted here, or an earlier one, refuses; says whether none did.

@@ -46,6 +46,9 @@ pub(super) struct Quota {
     policy: Box<str>,
 }
 
+/// The limits on one request.
+pub(super) type Applying<'a> = [Option<(QuotaId, &'a Quota)>; PER_REQUEST_MAX];
+
 /// Where a limit is counted.
 #[derive(Debug)]
 pub(super) enum Counted {
@@ -222,11 +225,7 @@ impl Quotas {
     }
 
     /// The limits on the request: one on its subject and one on its service, as far as there are any.
-    pub(super) fn applying(
-        &self,
-        caller: Option<&Caller>,
-        service: Option<usize>,
-    ) -> [Option<(QuotaId, &Quota)>; PER_REQUEST_MAX] {
+    pub(super) fn applying(&self, caller: Option<&Caller>, service: Option<usize>) -> Applying<'_> {
         [self.of_subject(caller), service.and_then(|service| self.of_index(service))]
     }
 
